@@ -1,0 +1,23 @@
+"""What an LSTM, a GRU and a simple RNN *are*: one readable equation file a cell.
+
+Everything faster is tested against these files: outputs, final states and every gradient.
+"""
+
+from gatewise.cells.gates import GATES, STATES, gate_slice, reorder_gates, split_gates
+from gatewise.cells.scan import Scan, backward_scan, input_product, scan
+from gatewise.cells.specification import Specification
+from gatewise.cells.weights import WeightSet
+
+__all__ = [
+    "GATES",
+    "STATES",
+    "Scan",
+    "Specification",
+    "WeightSet",
+    "backward_scan",
+    "gate_slice",
+    "input_product",
+    "reorder_gates",
+    "scan",
+    "split_gates",
+]

@@ -1,0 +1,78 @@
+"""The gated recurrent unit.
+
+Cho et al., "Learning phrase representations using RNN encoder-decoder", arXiv 1406.1078, with Keras's
+gate order. Two forms differ in where the reset gate acts; the second is cuDNN's and PyTorch's.
+
+    z = σ(x W_z + h U_z + b_z)                 how much of the old state to keep
+    r = σ(x W_r + h U_r + b_r)                 how much of it the candidate sees
+    n = tanh(x W_h + (r ⊙ h) U_h + b_h)        reset before the product (the paper's), or
+    n = tanh(x W_h + b_h + r ⊙ (h U_h + b'_h)) reset after it
+    h' = z ⊙ h + (1 - z) ⊙ n
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, cat
+
+from gatewise import activations
+from gatewise.cells.specification import Specification
+from gatewise.cells.step import Step, Through
+
+
+def step(
+    product: Tensor,
+    state: tuple[Tensor, ...],
+    U: Tensor,
+    recurrent_bias: Tensor | None,
+    recurrent_dropout: Tensor | None,
+    specification: Specification,
+) -> Step:
+    """Take one time step; ``product`` is x W + b, (B, 3H)."""
+    (h,) = state
+    squash = activations.get(specification.activation)
+    gate = activations.get(specification.recurrent_activation)
+    seen = h if recurrent_dropout is None else h * recurrent_dropout
+    product_z, product_r, product_h = product.chunk(3, dim=-1)
+    if specification.reset_after:
+        recurrent = seen @ U if recurrent_bias is None else seen @ U + recurrent_bias
+        recurrent_z, recurrent_r, recurrent_h = recurrent.chunk(3, dim=-1)
+        z, r = gate(product_z + recurrent_z), gate(product_r + recurrent_r)
+        n, saved = squash(product_h + r * recurrent_h), recurrent_h
+    else:
+        U_z, U_r, U_h = U.chunk(3, dim=-1)
+        z, r = gate(product_z + seen @ U_z), gate(product_r + seen @ U_r)
+        n, saved = squash(product_h + (r * seen) @ U_h), None
+    h = z * h + (1 - z) * n
+    return Step((h,), (z, r, n), saved)
+
+
+def step_backward(
+    grad_state: tuple[Tensor, ...],
+    previous: tuple[Tensor, ...],
+    gates: Tensor,
+    saved: Tensor,
+    U: Tensor,
+    recurrent_dropout: Tensor | None,
+    specification: Specification,
+    through: Through,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return dL/dP (B, 3H) of the input product and the cotangent of the state before this step.
+
+    ``gates`` are z, r, n (B, 3H); ``saved`` is h U_h + b'_h (B, H) where the reset comes after.
+    """
+    ((grad,), (h,)) = grad_state, previous
+    z, r, n = gates.chunk(3, dim=-1)
+    squash, gate = str(specification.activation), str(specification.recurrent_activation)
+    seen = h if recurrent_dropout is None else h * recurrent_dropout
+    grad_z = grad * (h - n) * activations.derivative(gate, z)
+    grad_n = grad * (1 - z) * activations.derivative(squash, n)
+    if specification.reset_after:
+        grad_r = grad_n * saved * activations.derivative(gate, r)
+        grad_seen = through(cat((grad_z, grad_r, grad_n * r), dim=-1), U)
+    else:
+        U_zr, U_h = U[:, : 2 * z.shape[-1]], U[:, 2 * z.shape[-1] :]
+        # The reset gate is of this very step, so its cotangent takes the whole of U_h on every path.
+        grad_r = (grad_n @ U_h.t()) * seen * activations.derivative(gate, r)
+        grad_seen = through(cat((grad_z, grad_r), dim=-1), U_zr) + r * through(grad_n, U_h)
+    grad_recurrent = grad_seen if recurrent_dropout is None else grad_seen * recurrent_dropout
+    return cat((grad_z, grad_r, grad_n), dim=-1), (grad * z + grad_recurrent,)

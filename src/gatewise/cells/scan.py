@@ -1,0 +1,201 @@
+"""The unrolled network: one cell's step, with one set of weights, over all time steps and back.
+
+Run with gradients this is the differentiable equation; run without, it is the reference kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.cells import gru, lstm, simple_rnn
+from gatewise.cells.gates import gate_slice
+from gatewise.cells.specification import Specification
+from gatewise.cells.step import Through
+
+_CELLS = {"lstm": lstm, "gru": gru, "simple_rnn": simple_rnn}
+
+
+class Scan(NamedTuple):
+    """Everything that a pass over the sequence produced."""
+
+    outputs: Tensor  # (B, T, H), h at every time step
+    final_state: tuple[Tensor, ...]  # each (B, H)
+    gates: Tensor  # (B, T, G·H), activated; zero at masked steps
+    saved: Tensor  # (B, T, H), or empty where the cell saves nothing more
+
+
+def input_product(
+    x: Tensor, weights: Sequence[Tensor], mask: Tensor | None, specification: Specification
+) -> Tensor:
+    """Return x W + b for all time steps, (B, T, G·H).
+
+    Masked steps of x count as zeros, since what lies in the padding may be NaN.
+    """
+    if mask is not None:
+        x = torch.where(mask.unsqueeze(-1), x, 0)
+    product = x @ weights[0]
+    if len(weights) == 2:
+        return product
+    return product + (weights[2][0] if specification.two_biases else weights[2])
+
+
+def scan(
+    product: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+    specification: Specification,
+) -> Scan:
+    """Step through time with the one set of weights; masked steps carry the state unchanged.
+
+    ``product`` (B, T, G·H) is :func:`input_product`, ``state`` one (B, H) for each state of the cell,
+    ``mask`` (B, T) is True at real steps, ``recurrent_dropout`` (B, H) multiplies the h that the
+    recurrent product sees.
+    """
+    step = _CELLS[specification.cell].step
+    bias = weights[2][1] if specification.two_biases and len(weights) == 3 else None
+    state = tuple(state)
+    steps = product.shape[1]
+    outputs, gates, saved = [product] * steps, [product] * steps, [product] * steps
+    for t in _order(steps, specification):
+        new = step(product[:, t], state, weights[1], bias, recurrent_dropout, specification)
+        kept, gate, extra = new.state, torch.cat(new.gates, dim=-1), new.saved
+        if mask is not None:
+            real = mask[:, t].unsqueeze(-1)
+            kept = tuple(torch.where(real, n, s) for n, s in zip(kept, state, strict=True))
+            gate = torch.where(real, gate, 0)
+            # An LSTM's saved tensor is its memory c, which a masked step carries like any state.
+            extra = kept[1] if specification.cell == "lstm" else extra
+        state = kept
+        outputs[t], gates[t] = state[0], gate
+        if extra is not None:
+            saved[t] = extra
+    empty = saved[0] is product
+    return Scan(
+        torch.stack(outputs, dim=1),
+        state,
+        torch.stack(gates, dim=1),
+        product.new_empty(0) if empty else torch.stack(saved, dim=1),
+    )
+
+
+def backward_scan(
+    grad_outputs: Tensor | None,
+    grad_final_state: Sequence[Tensor],
+    outputs: Tensor,
+    gates: Tensor,
+    saved: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+    specification: Specification,
+    scale: Tensor | None,
+    path: str,
+    norms: bool,
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Go back through time: return dL/dP (B, T, G·H), dL/d(initial state) and the norms.
+
+    ``scale[t]`` multiplies the cotangent that step t hands to the state before it (0 cuts the flow).
+    ``path`` is "full", "diagonal" (U replaced by each gate's diagonal) or "cell" (nothing through U).
+    The norms (B, T, S) of dL/d(state after step t) are empty unless asked for.
+    """
+    step_backward = _CELLS[specification.cell].step_backward
+    through = _through(path)
+    grads = tuple(grad_final_state)
+    steps = gates.shape[1]
+    order = list(_order(steps, specification))
+    grad_products, sizes = [gates] * steps, [gates] * steps
+    for position in reversed(range(steps)):
+        t = order[position]
+        before = order[position - 1] if position else None
+        previous = _state_at(before, outputs, saved, state, specification)
+        if grad_outputs is not None:
+            grads = (grads[0] + grad_outputs[:, t], *grads[1:])
+        if norms:
+            sizes[t] = torch.stack([grad.norm(dim=-1) for grad in grads], dim=-1)
+        extra = saved[:, t] if saved.dim() == 3 else saved
+        grad_product, passed = step_backward(
+            grads,
+            previous,
+            gates[:, t],
+            extra,
+            weights[1],
+            recurrent_dropout,
+            specification,
+            through,
+        )
+        if mask is not None:
+            real = mask[:, t].unsqueeze(-1)
+            grad_product = torch.where(real, grad_product, 0)
+            passed = tuple(torch.where(real, p, g) for p, g in zip(passed, grads, strict=True))
+        grads = passed if scale is None else tuple(scale[t] * grad for grad in passed)
+        grad_products[t] = grad_product
+    kept = torch.stack(sizes, dim=1) if norms else gates.new_empty(0)
+    return torch.stack(grad_products, dim=1), list(grads), kept
+
+
+def previous_outputs(
+    outputs: Tensor, state: Sequence[Tensor], specification: Specification
+) -> Tensor:
+    """Return h before each step, (B, T, H)."""
+    first = state[0].unsqueeze(1)
+    if specification.reverse:
+        return torch.cat((outputs[:, 1:], first), dim=1)
+    return torch.cat((first, outputs[:, :-1]), dim=1)
+
+
+def recurrent_cotangents(
+    grad_product: Tensor, gates: Tensor, specification: Specification
+) -> Tensor:
+    """Return the cotangents of the recurrent product from those of the input product.
+
+    They differ only in a GRU's candidate when the reset gate acts after the product.
+    """
+    if not specification.two_biases:
+        return grad_product
+    units = gates.shape[-1] // 3
+    r = gates[..., gate_slice("gru", "r", units)]
+    candidate = gate_slice("gru", "h", units)
+    return torch.cat(
+        (grad_product[..., : candidate.start], grad_product[..., candidate] * r), dim=-1
+    )
+
+
+def _order(steps: int, specification: Specification) -> range:
+    return range(steps - 1, -1, -1) if specification.reverse else range(steps)
+
+
+def _state_at(
+    t: int | None,
+    outputs: Tensor,
+    saved: Tensor,
+    state: Sequence[Tensor],
+    specification: Specification,
+) -> tuple[Tensor, ...]:
+    """Return the state after time step t, or the initial state where t is None."""
+    if t is None:
+        return tuple(state)
+    if specification.cell == "lstm":
+        return outputs[:, t], saved[:, t]
+    return (outputs[:, t],)
+
+
+def _through(path: str) -> Through:
+    """Return how a cotangent passes the recurrent product on the way to the step before."""
+    if path == "full":
+        return lambda grad, U: grad @ U.t()
+    if path == "diagonal":
+        return _through_diagonal
+    return lambda grad, U: torch.zeros_like(grad[..., : U.shape[0]])
+
+
+def _through_diagonal(grad: Tensor, U: Tensor) -> Tensor:
+    units = U.shape[0]
+    diagonals = torch.cat([block.diagonal() for block in U.split(units, dim=-1)])  # (G·H,)
+    return (grad * diagonals).unflatten(-1, (-1, units)).sum(dim=-2)

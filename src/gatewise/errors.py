@@ -1,0 +1,49 @@
+"""What can go wrong, by kind: one base error and few subclasses.
+
+Every message says what was wrong, what was received, what is accepted and how to mend it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GatewiseError(Exception):
+    """The base of every error that gatewise raises on purpose."""
+
+
+class InputError(GatewiseError, ValueError):
+    """Data or an argument has the wrong shape, type or value."""
+
+
+class UnknownNameError(GatewiseError, ValueError):
+    """A name (of a loss, an optimizer, a layer …) that gatewise does not know."""
+
+
+class UnsupportedError(GatewiseError, NotImplementedError):
+    """A combination that cannot be honoured; the message names the alternative."""
+
+
+class NonFiniteError(GatewiseError, ArithmeticError):
+    """NaN or infinity where a finite number is needed."""
+
+
+class ModelFileError(GatewiseError):
+    """A model file that is corrupted, truncated, foreign or does not fit."""
+
+
+class FallbackWarning(UserWarning):
+    """Something slower than what was possible runs; the message says why and gives the cure."""
+
+
+def unknown_name(what: str, given: object, choices: Iterable[str]) -> UnknownNameError:
+    """Return the error for an unknown name, with the nearest known one suggested.
+
+    >>> print(unknown_name("loss", "binary_crossentrpy", ["mse", "binary_crossentropy"]))
+    Unknown loss 'binary_crossentrpy'. Did you mean 'binary_crossentropy'? Known: binary_crossentropy, mse.
+    """
+    known = sorted(choices)
+    nearest = difflib.get_close_matches(str(given).lower(), known, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return UnknownNameError(f"Unknown {what} {given!r}.{hint} Known: {', '.join(known)}.")

@@ -1,0 +1,146 @@
+"""Which kernel runs, and why: decided from metadata alone, above the operator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gatewise.cells import Specification
+from gatewise.errors import FallbackWarning, UnsupportedError, unknown_name
+from gatewise.kernels import cpu
+
+KERNELS = ("reference", "cpu", "cudnn")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a call asks for. ``kernel`` is "auto" or the name of one of KERNELS."""
+
+    specification: Specification
+    device: str
+    dtype: torch.dtype
+    mask: bool = False
+    recurrent_dropout: bool = False
+    kernel: str = "auto"
+
+    @staticmethod
+    def of(
+        x: Tensor,
+        weights: Sequence[Tensor],
+        specification: Specification,
+        mask: Tensor | None = None,
+        recurrent_dropout: Tensor | None = None,
+        kernel: str = "auto",
+    ) -> Request:
+        """Return the request that a call with these tensors makes."""
+        return Request(
+            specification,
+            x.device.type,
+            weights[1].dtype,
+            mask is not None,
+            recurrent_dropout is not None,
+            kernel,
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kernel that runs and the reason, in words."""
+
+    kernel: str
+    reason: str
+
+
+def choose(request: Request) -> Choice:
+    """Return the kernel for a request, with the reason.
+
+    A kernel asked for by name either serves or raises ``UnsupportedError``; only "auto" falls back.
+
+    >>> choose(Request(Specification("lstm", "elu"), "cpu", torch.float32)).kernel
+    'reference'
+    """
+    if request.kernel == "auto":
+        return _choose_automatically(request)
+    if request.kernel not in KERNELS:
+        raise unknown_name("kernel", request.kernel, ("auto", *KERNELS))
+    refusals = {"cpu": _cpu_refusal, "cudnn": _cudnn_refusal}
+    refusal = refusals[request.kernel](request) if request.kernel in refusals else None
+    if refusal is not None:
+        raise UnsupportedError(
+            f"The kernel {request.kernel!r} was asked for but cannot serve: {refusal}. "
+            "Use kernel 'auto', which falls back, or 'reference', which serves everything."
+        )
+    return Choice(request.kernel, "asked for by name")
+
+
+def _choose_automatically(request: Request) -> Choice:
+    unusual = _unusual_activation(request.specification)
+    if unusual is not None:
+        return Choice("reference", unusual)
+    if request.device == "cuda":
+        refusal = _cudnn_refusal(request)
+        if refusal is None:
+            return Choice("cudnn", "cuDNN computes exactly this equation")
+        return Choice("reference", f"not cuDNN: {refusal}")
+    if request.device != "cpu":
+        return Choice("reference", f"no fused kernel for the device {request.device!r}")
+    refusal = _cpu_refusal(request)
+    if refusal is None:
+        return Choice("cpu", f"native, {cpu.isa()}")
+    if not cpu.available():
+        _warn_once(cpu.unavailable_reason())
+    return Choice("reference", refusal)
+
+
+def _cpu_refusal(request: Request) -> str | None:
+    """Return why the native CPU kernel cannot serve, or None."""
+    if request.device != "cpu":
+        return f"the tensors are on {request.device!r}"
+    unusual = _unusual_activation(request.specification)
+    if unusual is not None:
+        return unusual
+    if not cpu.available():
+        return "the native kernels are not installed"
+    return cpu.supports(request.specification, request.dtype)
+
+
+def _cudnn_refusal(request: Request) -> str | None:
+    """Return why cuDNN does not compute exactly this equation, or None."""
+    specification = request.specification
+    if request.device != "cuda":
+        return f"the tensors are on {request.device!r}"
+    if request.mask:
+        return "cuDNN has no masks with holes"
+    if request.recurrent_dropout:
+        return "cuDNN has no recurrent dropout"
+    if specification.cell == "gru" and not specification.reset_after:
+        return "cuDNN's GRU resets after the product"
+    if specification.cell == "simple_rnn":
+        allowed = ("tanh", "relu")
+        return (
+            None if specification.activation in allowed else "cuDNN's RNN has tanh and relu alone"
+        )
+    if (specification.activation, specification.recurrent_activation) != ("tanh", "sigmoid"):
+        return "cuDNN has tanh and sigmoid alone"
+    return None
+
+
+def _unusual_activation(specification: Specification) -> str | None:
+    if specification.fusable:
+        return None
+    names = (specification.activation, specification.recurrent_activation)
+    words = " and ".join(getattr(name, "__name__", str(name)) for name in names)
+    return f"activations {words}: not both in the fused kernels, so the equation runs"
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(message, FallbackWarning, stacklevel=2)

@@ -1,0 +1,332 @@
+"""The operator in eager mode: an ``autograd.Function`` over the same parts.
+
+It adds to the registered operator what ``torch.library`` cannot: per-sample gradients under
+``torch.func`` (a batch of batches is folded into one batch) and a second derivative (the way back is
+itself a Function, whose own derivative comes from the differentiable equation). Forward mode has no
+rule here, so torch raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise import cells
+from gatewise.cells import GATES, Specification
+from gatewise.kernels import ops
+from gatewise.kernels.recording import Record
+
+
+class Call(NamedTuple):
+    """What a call is, besides its tensors."""
+
+    specification: Specification
+    kernel: str
+    weights: int  # how many of the tensors are weights; the rest are states
+    needs_backward: bool
+    record: Record | None = None
+
+
+class Recurrent(torch.autograd.Function):
+    """A sequence through a cell.
+
+    ``outputs, gates, saved, *final_state = Recurrent.apply(call, x, mask, dropout, *weights, *state)``
+    """
+
+    @staticmethod
+    def forward(
+        call: Call, x: Tensor, mask: Tensor | None, dropout: Tensor | None, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        weights, state = tensors[: call.weights], tensors[call.weights :]
+        run = ops.forward(
+            x,
+            weights,
+            state,
+            mask,
+            dropout,
+            call.specification,
+            call.kernel,
+            call.needs_backward,
+        )
+        return run.outputs, run.gates, run.saved, *run.final_state
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        call, x, mask, dropout, *tensors = inputs
+        outputs, gates, saved, *_ = output
+        ctx.call = call
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(gates, saved)
+        ctx.save_for_backward(x, mask, dropout, outputs, gates, saved, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad_outputs, _, _, *grad_final = grads
+        x, mask, dropout, outputs, gates, saved, *tensors = ctx.saved_tensors
+        final = ops.materialize(grad_final, tensors[ctx.call.weights :])
+        grad_product, grad_x, *rest = RecurrentBackward.apply(
+            ctx.call, ctx.needs_input_grad[1], x, mask, dropout, outputs, gates, saved,
+            grad_outputs, *tensors, *final,
+        )  # fmt: skip
+        if ctx.call.record is not None:
+            ctx.call.record.gate_cotangents = grad_product.detach()
+        return None, grad_x if ctx.needs_input_grad[1] else None, None, None, *rest
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], call: Call, *tensors: Tensor | None) -> Any:
+        def together(*merged: Tensor | None) -> tuple[Tensor, ...]:
+            return tuple(_unmerge(r, info.batch_size) for r in Recurrent.apply(call, *merged))
+
+        def alone(*one: Tensor | None) -> tuple[Tensor, ...]:
+            return Recurrent.apply(call, *one)
+
+        weights = range(3, 3 + call.weights)
+        return _vmap(info.batch_size, in_dims[1:], tensors, weights, together, alone)
+
+
+class RecurrentBackward(torch.autograd.Function):
+    """The way back, differentiable once more.
+
+    ``grad_product, grad_x, *grad_weights, *grad_state = RecurrentBackward.apply(call, …)``
+    """
+
+    @staticmethod
+    def forward(
+        call: Call,
+        needs_x: bool,
+        x: Tensor,
+        mask: Tensor | None,
+        dropout: Tensor | None,
+        outputs: Tensor,
+        gates: Tensor,
+        saved: Tensor,
+        grad_outputs: Tensor | None,
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        run, weights, state, final = _unpack(call, outputs, gates, saved, tensors)
+        grad_product, grad_state, _ = ops.backward_scan(
+            grad_outputs, final, run, weights, state, mask, dropout, call.specification, call.kernel
+        )
+        grad_weights = ops.weight_gradient(
+            x, run, grad_product, weights, state, mask, dropout, call.specification, call.kernel
+        )
+        if needs_x:
+            grad_x = ops.input_gradient(grad_product, weights, call.specification, call.kernel)
+        else:
+            grad_x = x.new_empty(0)
+        return grad_product, grad_x, *grad_weights, *grad_state
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        call, needs_x, x, mask, dropout, outputs, gates, saved, grad_outputs, *tensors = inputs
+        ctx.call = call
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(output[0])
+        ctx.save_for_backward(x, mask, dropout, grad_outputs, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The second derivative: differentiate the equation's own gradient."""
+        x, mask, dropout, grad_outputs, *tensors = ctx.saved_tensors
+        count, states = ctx.call.weights, len(ctx.call.specification.states)
+        given = [x, grad_outputs, *tensors]
+        wanted = [cotangent for cotangent in cotangents[1:] if cotangent is not None]
+        with torch.enable_grad():
+            copies = [None if t is None else t.view_as(t).requires_grad_() for t in given]
+            first = _equation_gradients(ctx.call, copies, mask, dropout)
+            kept = [
+                grad for grad, cotangent in zip(first, cotangents[1:], strict=True)
+                if cotangent is not None
+            ]  # fmt: skip
+            present = [copy for copy in copies if copy is not None]
+            second = iter(
+                torch.autograd.grad(
+                    kept, present, wanted, create_graph=torch.is_grad_enabled(), allow_unused=True
+                )
+            )
+        grads = [None if copy is None else next(second) for copy in copies]
+        grad_x, grad_grad_outputs, *rest = grads
+        assert len(rest) == count + 2 * states
+        return None, None, grad_x, None, None, None, None, None, grad_grad_outputs, *rest
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], call: Call, needs_x: bool, *tensors: Tensor | None
+    ) -> Any:
+        def together(*merged: Any) -> tuple[Tensor, ...]:
+            return _backward_together(info.batch_size, call, needs_x, *merged)
+
+        def alone(*one: Tensor | None) -> tuple[Tensor, ...]:
+            return RecurrentBackward.apply(call, needs_x, *one)
+
+        weights = range(7, 7 + call.weights)
+        return _vmap(info.batch_size, in_dims[2:], tensors, weights, together, alone)
+
+
+def _unpack(
+    call: Call, outputs: Tensor, gates: Tensor, saved: Tensor, tensors: Sequence[Tensor]
+) -> tuple[ops.Saved, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
+    """Split the trailing tensors into weights, initial state and cotangents of the final state."""
+    states = len(call.specification.states)
+    weights = tensors[: call.weights]
+    state = tensors[call.weights : call.weights + states]
+    return ops.Saved(outputs, [], gates, saved), weights, state, tensors[call.weights + states :]
+
+
+def _equation_gradients(
+    call: Call, copies: Sequence[Tensor | None], mask: Tensor | None, dropout: Tensor | None
+) -> tuple[Tensor, ...]:
+    """Return dL/dx, dL/dweights and dL/dstate as a differentiable function of the copies."""
+    x, grad_outputs, *tensors = copies
+    states = len(call.specification.states)
+    weights, rest = tensors[: call.weights], tensors[call.weights :]
+    state, final = rest[:states], rest[states:]
+    product = cells.input_product(x, weights, mask, call.specification)
+    run = cells.scan(product, weights, state, mask, dropout, call.specification)
+    results, cotangents = list(run.final_state), list(final)
+    if grad_outputs is not None:
+        results, cotangents = [run.outputs, *results], [grad_outputs, *cotangents]
+    return torch.autograd.grad(
+        results, [x, *weights, *state], cotangents, create_graph=True, materialize_grads=True
+    )
+
+
+Results = tuple[Tensor, ...]
+
+
+def _vmap(
+    size: int,
+    in_dims: Sequence[int | None],
+    tensors: Sequence[Tensor | None],
+    weights: range,
+    together: Callable[..., Results],
+    alone: Callable[..., Results],
+) -> tuple[Results, tuple[int, ...]]:
+    """Run N batches as one batch of N·B rows, or, with a weight set for each, one after the other.
+
+    ``weights`` are the positions of the weights among the tensors; ``together`` is called with the
+    merged tensors, ``alone`` with the n-th of each.
+    """
+    leading = [
+        tensor if tensor is None or dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in zip(tensors, in_dims, strict=True)
+    ]
+    if all(in_dims[position] is None for position in weights):
+        results = together(*_merge(size, in_dims, leading, weights))
+    else:
+        runs = [
+            alone(
+                *(
+                    tensor if tensor is None or dim is None else tensor[n]
+                    for tensor, dim in zip(leading, in_dims, strict=True)
+                )
+            )
+            for n in range(size)
+        ]
+        results = tuple(torch.stack(parts) for parts in zip(*runs, strict=True))
+    return results, (0,) * len(results)
+
+
+def _merge(
+    size: int,
+    in_dims: Sequence[int | None],
+    leading: Sequence[Tensor | None],
+    weights: range,
+) -> list[Tensor | None]:
+    """Return the tensors with (N, B, …) merged into (N·B, …); the weights stay as they are."""
+    merged: list[Tensor | None] = []
+    for position, (tensor, dim) in enumerate(zip(leading, in_dims, strict=True)):
+        if tensor is None or position in weights:
+            merged.append(tensor)
+            continue
+        if dim is None:
+            tensor = tensor.expand(size, *tensor.shape)
+        # A tensor of (N, 0) is a placeholder for something that was not saved.
+        merged.append(tensor.flatten(0, 1) if tensor.dim() > 2 else tensor.flatten())
+    return merged
+
+
+def _unmerge(tensor: Tensor, size: int) -> Tensor:
+    """Return (N·B, …) as (N, B, …); the empty placeholder gets an axis of N."""
+    if tensor.dim() == 1:
+        return tensor.expand(size, 0)
+    return tensor.unflatten(0, (size, -1))
+
+
+def _backward_together(
+    size: int,
+    call: Call,
+    needs_x: bool,
+    x: Tensor,
+    mask: Tensor | None,
+    dropout: Tensor | None,
+    outputs: Tensor,
+    gates: Tensor,
+    saved: Tensor,
+    grad_outputs: Tensor | None,
+    *tensors: Tensor,
+) -> Results:
+    """As RecurrentBackward, but with the weights' gradients apart for each of the N batches."""
+    run, weights, state, final = _unpack(call, outputs, gates, saved, tensors)
+    grad_product, grad_state, _ = ops.backward_scan(
+        grad_outputs, final, run, weights, state, mask, dropout, call.specification, call.kernel
+    )
+    per_sample = ops.weight_gradient(
+        x,
+        run,
+        grad_product,
+        weights,
+        state,
+        mask,
+        dropout,
+        call.specification,
+        call.kernel,
+        "sample",
+    )
+    grad_weights = [grad.unflatten(0, (size, -1)).sum(1) for grad in per_sample]
+    if needs_x:
+        grad_x = ops.input_gradient(grad_product, weights, call.specification, call.kernel)
+    else:
+        grad_x = x.new_empty(0)
+    first, rest = (grad_product, grad_x), grad_state
+    return *(_unmerge(g, size) for g in first), *grad_weights, *(_unmerge(g, size) for g in rest)
+
+
+def _vmap_operator(
+    info: Any,
+    in_dims: tuple[Any, ...],
+    x: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    dropout: Tensor | None,
+    specification: str,
+    kernel: str,
+    needs_backward: bool,
+) -> tuple[Any, Any]:
+    """``torch.vmap`` over the operator itself, where no gradient is wanted."""
+
+    def run(x: Tensor, mask: Tensor | None, dropout: Tensor | None, *rest: Tensor) -> Results:
+        saved = ops.forward(
+            x, rest[:count], rest[count:], mask, dropout, decoded, kernel, needs_backward
+        )
+        return saved.outputs, saved.gates, saved.saved, *saved.final_state
+
+    count, decoded = len(weights), Specification.decode(specification)
+    x_dim, weight_dims, state_dims, mask_dim, dropout_dim, *_ = in_dims
+    (outputs, gates, saved, *final), _ = _vmap(
+        info.batch_size,
+        (x_dim, mask_dim, dropout_dim, *weight_dims, *state_dims),
+        (x, mask, dropout, *weights, *state),
+        range(3, 3 + count),
+        lambda *merged: tuple(_unmerge(result, info.batch_size) for result in run(*merged)),
+        run,
+    )
+    return (outputs, final, gates, saved), (0, [0] * len(final), 0, 0)
+
+
+for _cell in GATES:
+    torch.library.register_vmap(f"gatewise::{_cell}", _vmap_operator, lib=ops.library)

@@ -1,0 +1,280 @@
+"""The operators: one for each cell, and the three parts of its way back.
+
+``torch.ops.gatewise.lstm`` (``gru``, ``simple_rnn``) runs a whole sequence. Registered by
+``torch.library`` with a fake kernel and an autograd formula, it is a single node to ``torch.compile``,
+``torch.export`` and the profiler. In eager mode :mod:`gatewise.kernels.function` wraps the same parts,
+so that ``torch.func`` and double backward work too.
+
+The functions here take and return tensors and never differentiate; gradients through time and the
+inspector call them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from gatewise.cells import GATES, STATES, Specification
+from gatewise.errors import UnsupportedError
+from gatewise.kernels import cpu, reference
+
+_KERNELS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
+PATHS = ("full", "diagonal", "cell")
+REDUCTIONS = ("all", "sample", "step")
+
+library = torch.library.Library("gatewise", "DEF")
+_CELL = (
+    "(Tensor x, Tensor[] weights, Tensor[] state, Tensor? mask, Tensor? recurrent_dropout, "
+    "str specification, str kernel, bool needs_backward) "
+    "-> (Tensor outputs, Tensor[] final_state, Tensor gates, Tensor saved)"
+)
+_BACKWARD_SCAN = (
+    "backward_scan(Tensor? grad_outputs, Tensor[] grad_final_state, Tensor outputs, Tensor gates, "
+    "Tensor saved, Tensor[] weights, Tensor[] state, Tensor? mask, Tensor? recurrent_dropout, "
+    "str specification, str kernel, Tensor? scale, str path, bool norms) "
+    "-> (Tensor grad_product, Tensor[] grad_state, Tensor norms)"
+)
+_WEIGHT_GRADIENT = (
+    "weight_gradient(Tensor x, Tensor outputs, Tensor gates, Tensor grad_product, Tensor[] weights, "
+    "Tensor[] state, Tensor? mask, Tensor? recurrent_dropout, str specification, str kernel, "
+    "str reduce) -> Tensor[]"
+)
+_INPUT_GRADIENT = (
+    "input_gradient(Tensor grad_product, Tensor[] weights, str specification, str kernel) -> Tensor"
+)
+
+
+class Saved(NamedTuple):
+    """What a pass over the sequence returns, and what its way back needs."""
+
+    outputs: Tensor  # (B, T, H)
+    final_state: list[Tensor]  # each (B, H)
+    gates: Tensor  # (B, T, G·H)
+    saved: Tensor  # (B, T, H), or empty
+
+
+def forward(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+    specification: Specification,
+    kernel: str,
+    needs_backward: bool = True,
+) -> Saved:
+    """Run a sequence: x (B, T, I), one (B, H) for each state, mask (B, T), dropout (B, H)."""
+    operator = getattr(torch.ops.gatewise, specification.cell)
+    return Saved(
+        *operator(
+            x,
+            weights,
+            state,
+            mask,
+            recurrent_dropout,
+            specification.encode(),
+            kernel,
+            needs_backward,
+        )
+    )
+
+
+def backward_scan(
+    grad_outputs: Tensor | None,
+    grad_final_state: Sequence[Tensor],
+    saved: Saved,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+    specification: Specification,
+    kernel: str,
+    scale: Tensor | None = None,
+    path: str = "full",
+    norms: bool = False,
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Go back through time: return dL/dP (B, T, G·H), dL/d(initial state), norms (B, T, S).
+
+    ``scale[t]`` multiplies the cotangent that step t hands to the state before it; ``path`` is one of
+    PATHS; the norms are those of dL/dh_t (and dL/dc_t), empty unless asked for.
+    """
+    return torch.ops.gatewise.backward_scan(
+        grad_outputs, grad_final_state, saved.outputs, saved.gates, saved.saved, weights, state, mask,
+        recurrent_dropout, specification.encode(), kernel, scale, path, norms,
+    )  # fmt: skip
+
+
+def weight_gradient(
+    x: Tensor,
+    saved: Saved,
+    grad_product: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+    specification: Specification,
+    kernel: str,
+    reduce: str = "all",
+) -> list[Tensor]:
+    """Return dW, dU and db: summed ("all"), or with a leading axis for each "sample" or "step"."""
+    return torch.ops.gatewise.weight_gradient(
+        x, saved.outputs, saved.gates, grad_product, weights, state, mask, recurrent_dropout,
+        specification.encode(), kernel, reduce,
+    )  # fmt: skip
+
+
+def input_gradient(
+    grad_product: Tensor, weights: Sequence[Tensor], specification: Specification, kernel: str
+) -> Tensor:
+    """Return dL/dx (B, T, I)."""
+    return torch.ops.gatewise.input_gradient(grad_product, weights, specification.encode(), kernel)
+
+
+def _run_forward(
+    x: Tensor,
+    weights: list[Tensor],
+    state: list[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+    specification: str,
+    kernel: str,
+    needs_backward: bool,
+) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+    decoded = Specification.decode(specification)
+    return _KERNELS[kernel].forward(
+        x, weights, state, mask, recurrent_dropout, decoded, needs_backward
+    )
+
+
+def _run_backward_scan(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
+    *tensors, specification, kernel, scale, path, norms = arguments
+    decoded = Specification.decode(specification)
+    return _KERNELS[kernel].backward_scan(*tensors, decoded, scale, path, norms)
+
+
+def _run_weight_gradient(*arguments: Any) -> list[Tensor]:
+    *tensors, specification, kernel, reduce = arguments
+    return _KERNELS[kernel].weight_gradient(*tensors, Specification.decode(specification), reduce)
+
+
+def _run_input_gradient(
+    grad_product: Tensor, weights: list[Tensor], specification: str, kernel: str
+) -> Tensor:
+    return _KERNELS[kernel].input_gradient(
+        grad_product, weights, Specification.decode(specification)
+    )
+
+
+def _fake_forward(
+    x: Tensor,
+    weights: list[Tensor],
+    state: list[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+    specification: str,
+    kernel: str,
+    needs_backward: bool,
+) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+    if forward_ad._current_level >= 0:
+        # torch would give a zero tangent without a word (measured on torch 2.13).
+        raise UnsupportedError(
+            "Forward-mode differentiation (torch.func.jvp) has no rule for the recurrent operators "
+            "under torch.compile. Use torch.func.vjp, grad or jacrev."
+        )
+    cell = Specification.decode(specification).cell
+    batch, steps, _ = x.shape
+    units, columns = weights[1].shape
+    saves = needs_backward and (cell == "lstm" or Specification.decode(specification).two_biases)
+    return (
+        x.new_empty(batch, steps, units),
+        [x.new_empty(batch, units) for _ in STATES[cell]],
+        x.new_empty(batch, steps, columns) if needs_backward else x.new_empty(0),
+        x.new_empty(batch, steps, units) if saves else x.new_empty(0),
+    )
+
+
+def _fake_backward_scan(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
+    _, grad_final_state, outputs, gates, *_, norms = arguments
+    batch, steps, _ = outputs.shape
+    return (
+        torch.empty_like(gates),
+        [torch.empty_like(grad) for grad in grad_final_state],
+        outputs.new_empty(batch, steps, len(grad_final_state)) if norms else outputs.new_empty(0),
+    )
+
+
+def _fake_weight_gradient(*arguments: Any) -> list[Tensor]:
+    x, _, _, _, weights, *_, reduce = arguments
+    lead = {"all": (), "sample": (x.shape[0],), "step": (x.shape[1],)}[reduce]
+    return [weight.new_empty(*lead, *weight.shape) for weight in weights]
+
+
+def _fake_input_gradient(
+    grad_product: Tensor, weights: list[Tensor], specification: str, kernel: str
+) -> Tensor:
+    batch, steps, _ = grad_product.shape
+    return grad_product.new_empty(batch, steps, weights[0].shape[0])
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+    x, weights, state, mask, recurrent_dropout, specification, kernel, needs_backward = inputs
+    if not needs_backward:
+        raise UnsupportedError(
+            "The operator was called with needs_backward=False on tensors that require gradients. "
+            "Pass needs_backward=True, or call it under torch.no_grad()."
+        )
+    outputs, final_state, gates, saved = output
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, mask, recurrent_dropout, outputs, gates, saved, *weights, *state)
+    ctx.weights, ctx.specification, ctx.kernel = len(weights), specification, kernel
+
+
+def _backward(ctx: Any, grad_outputs: Tensor | None, grad_final: list[Tensor | None], *_: Any):
+    x, mask, recurrent_dropout, outputs, gates, saved, *rest = ctx.saved_tensors
+    weights, state = rest[: ctx.weights], rest[ctx.weights :]
+    grad_product, grad_state, _ = torch.ops.gatewise.backward_scan(
+        grad_outputs, materialize(grad_final, state), outputs, gates, saved, weights, state, mask,
+        recurrent_dropout, ctx.specification, ctx.kernel, None, "full", False,
+    )  # fmt: skip
+    grad_weights = torch.ops.gatewise.weight_gradient(
+        x, outputs, gates, grad_product, weights, state, mask, recurrent_dropout,
+        ctx.specification, ctx.kernel, "all",
+    )  # fmt: skip
+    grad_x = None
+    if ctx.needs_input_grad[0]:
+        grad_x = torch.ops.gatewise.input_gradient(
+            grad_product, weights, ctx.specification, ctx.kernel
+        )
+    return grad_x, grad_weights, grad_state, None, None, None, None, None
+
+
+def materialize(grads: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
+    """Return the cotangents with zeros where there is none."""
+    return [
+        torch.zeros_like(state) if grad is None else grad
+        for grad, state in zip(grads, like, strict=True)
+    ]
+
+
+def _register(name: str, schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    # A fixed layout for every argument and result, so that the compiler may not choose strides
+    # that the kernels would have to copy away.
+    tags = (torch.Tag.needs_fixed_stride_order, torch.Tag.pt2_compliant_tag)
+    library.define(schema, tags=tags)
+    library.impl(name, kernel, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"gatewise::{name}", fake, lib=library)
+
+
+for _cell in GATES:
+    _register(_cell, _cell + _CELL, _run_forward, _fake_forward)
+    torch.library.register_autograd(
+        f"gatewise::{_cell}", _backward, setup_context=_save_for_backward, lib=library
+    )
+_register("backward_scan", _BACKWARD_SCAN, _run_backward_scan, _fake_backward_scan)
+_register("weight_gradient", _WEIGHT_GRADIENT, _run_weight_gradient, _fake_weight_gradient)
+_register("input_gradient", _INPUT_GRADIENT, _run_input_gradient, _fake_input_gradient)

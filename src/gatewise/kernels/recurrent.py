@@ -1,0 +1,146 @@
+"""The one entry: a sequence through a cell, by whichever kernel serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gatewise import cells
+from gatewise.cells import Specification
+from gatewise.kernels import cudnn, ops
+from gatewise.kernels.dispatch import Request, choose
+from gatewise.kernels.function import Call, Recurrent
+from gatewise.kernels.recording import Record, active_records
+
+
+def recurrent(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor] | None,
+    *,
+    specification: Specification,
+    mask: Tensor | None = None,
+    recurrent_dropout: Tensor | None = None,
+    kernel: str = "auto",
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a sequence through a cell and return the outputs (B, T, H) and the final state.
+
+    ``x`` is (B, T, I). ``weights`` are W (I, G·H), U (H, G·H) and optionally b (G·H,), which is
+    (2, G·H) for a GRU that resets after the product; every time step uses this one set. ``state``
+    holds (B, H) for each state of the cell, or None for zeros. ``mask`` (B, T) is True at real steps:
+    others carry the state unchanged, and what x holds there (even NaN) does not matter.
+    ``recurrent_dropout`` (B, H), already scaled by 1/(1 - rate), multiplies the h that the recurrent
+    product sees. Differentiable in x, weights and state, twice in eager mode.
+
+    Raises ``UnsupportedError`` if a ``kernel`` asked for by name cannot serve.
+
+    >>> W, U = torch.zeros(3, 8), torch.zeros(2, 8)
+    >>> outputs, (h, c) = recurrent(
+    ...     torch.ones(1, 5, 3), [W, U], None, specification=Specification("lstm")
+    ... )
+    >>> outputs.shape, h.shape, c.shape
+    (torch.Size([1, 5, 2]), torch.Size([1, 2]), torch.Size([1, 2]))
+    """
+    dtype = weights[1].dtype
+    if torch.is_autocast_enabled(x.device.type):
+        # The kernels have one type for everything; the weights' type loses nothing.
+        x, recurrent_dropout = x.to(dtype), _cast(recurrent_dropout, dtype)
+        state = None if state is None else [part.to(dtype) for part in state]
+    if state is None:
+        zeros = x.new_zeros(x.shape[0], weights[1].shape[0])
+        state = [zeros, *(torch.zeros_like(zeros) for _ in specification.states[1:])]
+    choice = choose(Request.of(x, weights, specification, mask, recurrent_dropout, kernel))
+    if torch.compiler.is_compiling():
+        run = _compiled
+    elif not specification.fusable:
+        run = _equation
+    else:
+        run = _eager
+    call = Call(specification, choice.kernel, len(weights), _needs_gradient((x, *weights, *state)))
+    return run(call, x, weights, state, mask, recurrent_dropout)
+
+
+def _eager(
+    call: Call,
+    x: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    records = active_records()
+    if records is not None:
+        # cuDNN keeps its gates to itself; the reference computes the same equation in the open.
+        kernel = "reference" if call.kernel == "cudnn" else call.kernel
+        record = Record(call.specification, kernel, x, weights, state, mask, recurrent_dropout)
+        records.append(record)
+        call = call._replace(kernel=kernel, needs_backward=True, record=record)
+    if call.kernel == "cudnn":
+        return cudnn.run(x, weights, state, call.specification)
+    outputs, gates, saved, *final = Recurrent.apply(
+        call, x, mask, recurrent_dropout, *weights, *state
+    )
+    if call.record is not None:
+        call.record.outputs = outputs.detach()
+        call.record.gates, call.record.saved = gates, saved
+    return outputs, tuple(final)
+
+
+def _compiled(
+    call: Call,
+    x: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Hand the compiler one node (or, for an unusual activation, the equation to trace)."""
+    if not call.specification.fusable:
+        product = cells.input_product(x, weights, mask, call.specification)
+        scan = cells.scan(product, weights, state, mask, recurrent_dropout, call.specification)
+        return scan.outputs, scan.final_state
+    if call.kernel == "cudnn":
+        return cudnn.run(x, weights, state, call.specification)
+    run = ops.forward(
+        x,
+        weights,
+        state,
+        mask,
+        recurrent_dropout,
+        call.specification,
+        call.kernel,
+        call.needs_backward,
+    )
+    return run.outputs, tuple(run.final_state)
+
+
+def _equation(
+    call: Call,
+    x: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run the differentiable equation, for activations that no fused kernel knows."""
+    product = cells.input_product(x, weights, mask, call.specification)
+    scan = cells.scan(product, weights, state, mask, recurrent_dropout, call.specification)
+    records = active_records()
+    if records is not None:
+        record = Record(call.specification, "reference", x, weights, state, mask, recurrent_dropout)
+        record.outputs, record.gates = scan.outputs.detach(), scan.gates.detach()
+        record.saved = scan.saved.detach()
+        records.append(record)
+        if product.requires_grad:
+            product.register_hook(lambda grad: setattr(record, "gate_cotangents", grad))
+    return scan.outputs, scan.final_state
+
+
+def _needs_gradient(tensors: Sequence[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _cast(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if tensor is None else tensor.to(dtype)

@@ -1,0 +1,8 @@
+"""Settings that every test shares."""
+
+from __future__ import annotations
+
+import os
+
+# The oracle of the layer and optimizer tests is Keras on torch; Keras reads this when it is first imported.
+os.environ["KERAS_BACKEND"] = "torch"
