@@ -1,0 +1,128 @@
+"""What each time step adds to the gradient of the weights that all steps share.
+
+    dL/dW = Σ_t x_tᵀ dL/dP_t        dL/dU = Σ_t h_{t-1}ᵀ dL/dP_t        dL/db = Σ_t dL/dP_t
+
+The kernels saved x, h and the cotangents dL/dP of the gates' pre-activations; the terms of these
+sums follow from them without a second pass through the network (Werbos, "Backpropagation through
+time: what it does and how to do it", Proceedings of the IEEE 78(10), 1990).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gatewise.cells.scan import previous_outputs
+from gatewise.kernels import Record, ops
+
+CHUNK_BYTES = 16 * 2**20
+"""How much memory the terms of one piece of time may take."""
+
+WEIGHT_NAMES = ("kernel", "recurrent_kernel", "bias")
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """The terms of one record's weight gradient, by weight name.
+
+    ``norms[weight][gate]`` and ``totals`` (over the whole set) are (T,); ``sums[weight]`` is the
+    sum over the steps in float64; ``sizes[weight]`` the sum of the norms of everything that was
+    added up, sample by sample, by which rounding is measured; ``terms[weight]`` is (T, …) if kept.
+    """
+
+    norms: dict[str, dict[str, Tensor]]
+    totals: Tensor
+    sums: dict[str, Tensor]
+    sizes: dict[str, float]
+    terms: dict[str, Tensor] | None
+
+
+def step_contributions(record: Record, keep: bool) -> Contributions:
+    """Return each time step's contribution to the weight gradients of one recorded pass."""
+    gates = record.specification.gates
+    names = WEIGHT_NAMES[: len(record.weights)]
+    norms: dict[str, list[Tensor]] = {name: [] for name in names}
+    terms: dict[str, list[Tensor]] = {name: [] for name in names}
+    sums = {
+        name: torch.zeros_like(weight, dtype=torch.float64)
+        for name, weight in zip(names, record.weights, strict=True)
+    }
+    for pieces in _pieces(record):
+        for name, piece in zip(names, pieces, strict=True):
+            # In double precision: the sum must not add errors of its own, nor tiny squares vanish.
+            exact = piece.double()
+            sums[name] += exact.sum(dim=0)
+            norms[name].append(_norms_by_gate(exact, len(gates)))
+            if keep:
+                terms[name].append(piece)
+    joined = {name: torch.cat(parts) for name, parts in norms.items()}  # each (T, G)
+    return Contributions(
+        {name: dict(zip(gates, norm.unbind(-1), strict=True)) for name, norm in joined.items()},
+        torch.cat(list(joined.values()), dim=-1).norm(dim=-1),
+        sums,
+        _sizes(record),
+        {name: torch.cat(parts) for name, parts in terms.items()} if keep else None,
+    )
+
+
+def _pieces(record: Record) -> Iterator[list[Tensor]]:
+    """Yield the terms [dW, dU, db], each (t, …), for one piece of time after the other."""
+    steps = record.x.shape[1]
+    if record.gate_cotangents is None:
+        # The loss does not depend on this pass.
+        yield [weight.new_zeros(steps, *weight.shape) for weight in record.weights]
+        return
+    step_bytes = sum(weight.numel() * weight.element_size() for weight in record.weights)
+    length = max(1, CHUNK_BYTES // step_bytes)
+    for start in range(0, steps, length):
+        yield _piece(record, slice(start, min(start + length, steps)))
+
+
+@torch.no_grad()
+def _piece(record: Record, time: slice) -> list[Tensor]:
+    assert record.outputs is not None
+    assert record.gates is not None
+    assert record.gate_cotangents is not None
+    # A weight gradient needs h before the piece and no other state; activations play no part in it.
+    specification = replace(record.specification, activation="tanh", recurrent_activation="sigmoid")
+    before = _hidden_before(record, record.outputs, time)
+    return ops.weight_gradient(
+        record.x[:, time],
+        ops.Saved(record.outputs[:, time], [], record.gates[:, time], record.gates.new_empty(0)),
+        record.gate_cotangents[:, time],
+        record.weights,
+        [before, *record.state[1:]],
+        None if record.mask is None else record.mask[:, time],
+        record.recurrent_dropout,
+        specification,
+        record.kernel,
+        "step",
+    )
+
+
+@torch.no_grad()
+def _sizes(record: Record) -> dict[str, float]:
+    """Return Σ ‖x‖‖dL/dP‖, Σ ‖h‖‖dL/dP‖ and Σ ‖dL/dP‖ over samples and steps."""
+    if record.gate_cotangents is None or record.outputs is None:
+        return dict.fromkeys(WEIGHT_NAMES, 0.0)
+    cotangents = record.gate_cotangents.norm(dim=-1).double()  # (B, T), 0 at masked steps
+    inputs = record.x.norm(dim=-1).double()
+    before = previous_outputs(record.outputs, record.state, record.specification).norm(dim=-1)
+    factors = (torch.where(cotangents == 0, 0, inputs), before, torch.ones_like(cotangents))
+    sizes = [(factor * cotangents).sum().item() for factor in factors]
+    return dict(zip(WEIGHT_NAMES, sizes, strict=True))
+
+
+def _hidden_before(record: Record, outputs: Tensor, time: slice) -> Tensor:
+    """Return h as it was before the first processed step of a piece of time, (B, H)."""
+    before = time.stop if record.specification.reverse else time.start - 1
+    return outputs[:, before] if 0 <= before < outputs.shape[1] else record.state[0]
+
+
+def _norms_by_gate(terms: Tensor, gates: int) -> Tensor:
+    """Return the L2 norm of each gate's part of each term of (t, …, G·H), (t, G)."""
+    rows = terms.unflatten(-1, (gates, -1)).norm(dim=-1)  # (t, …, G)
+    return rows.flatten(1, -2).norm(dim=1) if rows.dim() > 2 else rows

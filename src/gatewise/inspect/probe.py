@@ -1,0 +1,185 @@
+"""One forward and backward pass on a copy of the model, with what the kernels saved.
+
+The user's model is never run: its weights, gradients, mode and random state stay bit for bit as
+they were. The copy runs in inference mode, so dropout is off and the numbers repeat exactly.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gatewise import losses
+from gatewise.data.padding import pad
+from gatewise.errors import InputError, NonFiniteError
+from gatewise.inspect.walk import Place, measurable_places
+from gatewise.kernels import Record, recording
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A copy of the model after one backward pass.
+
+    `calls[k]` belongs to `places[k]`: one list of records (one a weight set) for each call of that
+    module in the forward pass.
+    """
+
+    model: nn.Module
+    places: list[Place]
+    calls: list[list[list[Record]]]
+    loss: float
+    batch: int
+    optimizer: Any = None
+
+
+def run_probe(
+    model: nn.Module,
+    x: Any,
+    y: Any,
+    *,
+    mask: Any = None,
+    sample_weight: Any = None,
+    loss: Any = None,
+    optimizer: Any = None,
+    prepare: Callable[[nn.Module], None] | None = None,
+) -> Probe:
+    """Copy the model (and its optimizer), run the training objective forward and backward once."""
+    measurable_places(model)
+    chosen_loss = _loss_of(model, loss)
+    twin, twin_optimizer = copy.deepcopy((model, optimizer))
+    twin.eval()
+    twin.zero_grad(set_to_none=True)
+    if prepare is not None:
+        prepare(twin)
+    places = measurable_places(twin)
+    reference = next(twin.parameters())
+    if _is_ragged(x):
+        x, mask = pad(x)
+    inputs = tuple(_tensor(part, reference, "x") for part in (x if isinstance(x, tuple) else (x,)))
+    labels = _tensor(pad(y)[0] if _is_ragged(y) else y, reference, "y")
+    mask = None if mask is None else _tensor(mask, reference, "mask").bool()
+    sample_weight = None if sample_weight is None else _tensor(sample_weight, reference, "weight")
+    with _same_random_state(reference.device), torch.enable_grad():
+        with recording() as records, _calls(places, records) as calls:
+            prediction, mask = _predict(twin, inputs, mask)
+        chosen_loss.check(labels, prediction, mask)
+        objective = losses.objective(
+            chosen_loss,
+            labels,
+            prediction,
+            mask=mask,
+            sample_weight=sample_weight,
+            penalty=penalty_of(twin),
+        )
+        _require_finite(objective)
+        if objective.requires_grad:
+            objective.backward()
+    return Probe(twin, places, calls, objective.item(), len(labels), twin_optimizer)
+
+
+def penalty_of(model: nn.Module) -> Tensor | None:
+    """Return the sum of the model's weight penalties, or None where there is none."""
+    if hasattr(model, "regularization"):
+        return cast(Any, model).regularization()
+    terms = (penalty_of(module) for module in model.children())
+    found = [term for term in terms if term is not None]
+    return torch.stack(found).sum() if found else None
+
+
+def _loss_of(model: nn.Module, loss: Any) -> losses.Loss:
+    if loss is not None:
+        return losses.get(loss)
+    compiled = getattr(model, "compiled", None)
+    if compiled is None or compiled.loss is None:
+        raise InputError(
+            f"{type(model).__name__} has no loss, and what trains a weight depends on the loss. "
+            "Call model.compile(loss=..., optimizer=...) first, or pass loss='mse' (any name, "
+            "function or Loss)."
+        )
+    return losses.get(compiled.loss)
+
+
+def _predict(
+    model: nn.Module, inputs: tuple[Tensor, ...], mask: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Call the model and return its prediction with the mask that belongs to it."""
+    forward_with_mask = getattr(model, "forward_with_mask", None)
+    if forward_with_mask is not None:
+        prediction, mask = forward_with_mask(inputs[0] if len(inputs) == 1 else inputs, mask)
+    else:
+        prediction = model(*inputs)
+    if not isinstance(prediction, Tensor):
+        raise InputError(
+            f"{type(model).__name__} returned a {type(prediction).__name__}, and a loss needs one "
+            "tensor. Wrap the model in a module whose forward returns the prediction alone, e.g. "
+            "`return self.lstm(x)[0]`."
+        )
+    return prediction, mask
+
+
+@contextmanager
+def _calls(places: list[Place], records: list[Record]) -> Iterator[list[list[list[Record]]]]:
+    """Sort the records by the module and the call that made them."""
+    calls: list[list[list[Record]]] = [[] for _ in places]
+    starts: list[int] = []
+    handles = []
+    for place, own in zip(places, calls, strict=True):
+
+        def before(module: nn.Module, arguments: Any) -> None:
+            starts.append(len(records))
+
+        def after(module: nn.Module, arguments: Any, output: Any, own: list = own) -> None:
+            own.append(records[starts.pop() :])
+
+        handles.append(place.module.register_forward_pre_hook(before))
+        handles.append(place.module.register_forward_hook(after))
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _same_random_state(device: torch.device) -> Iterator[None]:
+    """Give the global random state back as it was found."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def _is_ragged(data: Any) -> bool:
+    """Return whether data are a list of series of different lengths."""
+    return isinstance(data, list) and len({len(one) for one in data if hasattr(one, "shape")}) > 1
+
+
+def _tensor(value: Any, reference: Tensor, name: str) -> Tensor:
+    """Return data as a tensor on the model's device, real numbers in the model's precision."""
+    try:
+        array = value if isinstance(value, Tensor) else np.array(value)
+        if isinstance(array, np.ndarray) and array.dtype.kind == "u":
+            array = array.astype(np.int64)
+        tensor = torch.as_tensor(array)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} is a {type(value).__name__} that is no rectangular array of numbers. "
+            "Accepted: a tensor or an array; pad sequences of different lengths first and pass "
+            "mask= (B, T), True at the real steps."
+        ) from error
+    dtype = reference.dtype if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to(device=reference.device, dtype=dtype)
+
+
+def _require_finite(objective: Tensor) -> None:
+    if not torch.isfinite(objective):
+        raise NonFiniteError(
+            f"The loss on this batch is {objective.item()}, so no gradient means anything. "
+            "Look for NaN or infinity in x and y, and for weights that have blown up."
+        )
