@@ -44,6 +44,7 @@ def unknown_name(what: str, given: object, choices: Iterable[str]) -> UnknownNam
     Unknown loss 'binary_crossentrpy'. Did you mean 'binary_crossentropy'? Known: binary_crossentropy, mse.
     """
     known = sorted(choices)
-    nearest = difflib.get_close_matches(str(given).lower(), known, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    by_lower = {name.lower(): name for name in known}
+    nearest = difflib.get_close_matches(str(given).lower(), by_lower, n=1)
+    hint = f" Did you mean {by_lower[nearest[0]]!r}?" if nearest else ""
     return UnknownNameError(f"Unknown {what} {given!r}.{hint} Known: {', '.join(known)}.")

@@ -1,0 +1,228 @@
+"""The base of every layer: a ``torch.nn.Module`` with Keras's manners."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gatewise.errors import InputError
+from gatewise.layers.initializers import Initialize
+from gatewise.layers.registry import snake_case
+from gatewise.layers.regularizers import Penalty
+
+Shape = tuple[int | None, ...]
+"""A shape whose unknown sizes are None; (None, 10, 3) is any batch of 10 steps of 3 features."""
+
+
+class RankError(InputError):
+    """Data or a shape with the wrong number of axes; a container can say which layer gave it."""
+
+    def __init__(self, message: str, *, shape: Shape, layer: Layer) -> None:
+        super().__init__(message)
+        self.shape = shape
+        self.layer = layer
+
+
+class Layer(nn.Module):
+    """A step of a model: builds its weights when it learns its input shape, then maps tensors.
+
+    It starts in inference mode, as a layer called in Keras does; ``fit`` (or ``train()``)
+    switches. The input may be a tensor or an array; one of another number type is cast to that of
+    the weights, which are made in ``torch.get_default_dtype()``.
+
+    ``input_shape`` is the shape of one sample, without the batch axis: (None, 100) is any number of
+    steps of 100 features. A layer without one is built by its first data.
+    """
+
+    takes_mask: ClassVar[bool] = False
+    """Whether ``forward`` has an argument ``mask``."""
+    supports_masking: bool = False
+    """Whether a mask that comes in with the data goes on with the result."""
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__()
+        self.training = False
+        self.auto_named = name is None
+        self.name = name or snake_case(type(self).__name__)
+        self.input_shape = None if input_shape is None else checked_shape(input_shape)
+        self.build_shape: Shape | None = None
+        self.built = False
+        self.regularizers: dict[str, Penalty] = {}
+        self._trainable = bool(trainable)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training moves the weights; setting it freezes or frees those built later too."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for parameter in self.parameters(recurse=False):
+            parameter.requires_grad_(self._trainable)
+        for child in self.children():
+            if isinstance(child, Layer):
+                child.trainable = value
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Create the weights for a shape with its batch axis, such as (None, None, 100)."""
+        shape = checked_shape(input_shape)
+        self.check_input_shape(shape)
+        if self.built:
+            return
+        self.create_weights(shape)
+        self.build_shape = (None, *shape[1:])
+        self.built = True
+
+    def create_weights(self, input_shape: Shape) -> None:
+        """Create the parameters; a layer without weights has nothing to do."""
+
+    def check_input_shape(self, shape: Shape) -> None:
+        """Raise ``InputError`` if this layer cannot take data of this shape."""
+
+    def add_weight(
+        self,
+        name: str,
+        shape: Sequence[int],
+        initializer: Initialize,
+        regularizer: Penalty | None = None,
+    ) -> None:
+        """Create and register one parameter."""
+        value = torch.as_tensor(initializer(tuple(shape), dtype=torch.get_default_dtype()))
+        if value.shape != tuple(shape):
+            raise InputError(
+                f"The initializer of {self.name}.{name} returned the shape {tuple(value.shape)} "
+                f"where {tuple(shape)} was asked for."
+            )
+        value = value.detach().to(torch.get_default_dtype())
+        self.register_parameter(name, nn.Parameter(value, requires_grad=self._trainable))
+        if regularizer is not None:
+            self.regularizers[name] = regularizer
+
+    def receive(self, x: Any) -> Tensor:
+        """Return the input as a tensor that fits this layer, which is built if it was not yet."""
+        if not isinstance(x, Tensor):
+            x = as_tensor(x, like=self._weight())
+        if self.built:
+            self.check_input_shape(tuple(x.shape))
+        else:
+            self.build(tuple(x.shape))
+        weight = self._weight()
+        return x if weight is None else x.to(weight.dtype)
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """Return the mask that goes with the result of ``forward(x)``."""
+        return mask if self.supports_masking else None
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        """Return the shape of the result for an input shape, both with the batch axis."""
+        return checked_shape(input_shape)
+
+    def regularization(self) -> Tensor | None:
+        """Return the sum of the penalties on the weights that train, or None if there are none."""
+        penalties = [
+            regularizer(getattr(layer, name))
+            for layer in self.modules()
+            if isinstance(layer, Layer)
+            for name, regularizer in layer.regularizers.items()
+            if getattr(layer, name).requires_grad
+        ]
+        return torch.stack(penalties).sum() if penalties else None
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Return copies of the weights in Keras's order (kernel, recurrent kernel, bias)."""
+        return [parameter.detach().cpu().numpy().copy() for parameter in self.parameters()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the weights from arrays in the order of :meth:`get_weights`."""
+        parameters = list(self.named_parameters())
+        if not self.built and len(weights) > 0:
+            raise InputError(self._unbuilt("set_weights"))
+        if len(weights) != len(parameters):
+            names = ", ".join(f"{name} {tuple(p.shape)}" for name, p in parameters) or "none"
+            raise InputError(
+                f"{self.name} has {len(parameters)} weights ({names}) but got {len(weights)}."
+            )
+        values = [as_tensor(weight, like=None) for weight in weights]
+        for (name, parameter), value in zip(parameters, values, strict=True):
+            if parameter.shape != value.shape:
+                raise InputError(
+                    f"{self.name}.{name} has the shape {sizes(tuple(parameter.shape))} "
+                    f"but got {sizes(tuple(value.shape))}."
+                )
+        with torch.no_grad():
+            for (_, parameter), value in zip(parameters, values, strict=True):
+                parameter.copy_(value)
+
+    def count_params(self) -> int:
+        """Return how many numbers the weights hold."""
+        if not self.built and type(self).create_weights is not Layer.create_weights:
+            raise InputError(self._unbuilt("count_params"))
+        return sum(math.prod(parameter.shape) for parameter in self.parameters())
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON, for :meth:`from_config`."""
+        shape = None if self.input_shape is None else list(self.input_shape)
+        return {"name": self.name, "trainable": self.trainable, "input_shape": shape}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return a new layer from what :meth:`get_config` gave; its weights start anew."""
+        return cls(**config)
+
+    def _weight(self) -> Tensor | None:
+        """Return a parameter that sets the number type and device of the input, if any does."""
+        return None
+
+    def _unbuilt(self, method: str) -> str:
+        return (
+            f"{self.name} has no weights yet, so {method} cannot serve. "
+            "Give it an input_shape inside a model, call build((None, ...)), or pass it data first."
+        )
+
+
+def as_tensor(value: Any, like: Tensor | None) -> Tensor:
+    """Return a copy of an array or a list as a tensor, on the device of ``like``."""
+    if isinstance(value, Tensor):
+        return value
+    # A copy: torch takes neither read-only arrays nor negative strides.
+    copied = torch.from_numpy(np.array(value, order="C", copy=True))
+    return copied if like is None else copied.to(like.device)
+
+
+def checked_shape(shape: Sequence[int | None]) -> Shape:
+    """Return a shape as a tuple of sizes and None; anything else raises ``InputError``."""
+    try:
+        return tuple(None if size is None else operator.index(size) for size in shape)
+    except TypeError:
+        raise InputError(
+            f"A shape is a tuple of whole numbers and None, such as (None, 100), but got {shape!r}."
+        ) from None
+
+
+def positive(layer: str, argument: str, value: Any) -> int:
+    """Return a size as an int; anything but a positive whole number raises ``InputError``."""
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    number = operator.index(value) if whole else 0
+    if number <= 0:
+        raise InputError(
+            f"{layer} expected {argument} to be a positive whole number but got {value!r}."
+        )
+    return number
+
+
+def sizes(shape: Shape) -> str:
+    """Return a shape for a message, unknown sizes as None."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

@@ -1,0 +1,362 @@
+"""What LSTM, GRU and SimpleRNN share: everything but their equation.
+
+The recurrence itself is one call of ``kernels.recurrent``; here stand Keras's meanings around it:
+dropout, masks, initial states, the order and the choice of the outputs.
+
+Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks",
+arXiv 1512.05287: one dropout mask for all time steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn, where
+
+from gatewise import activations
+from gatewise.cells import Specification, WeightSet
+from gatewise.errors import InputError, UnsupportedError, unknown_name
+from gatewise.kernels import Choice, Request, choose, recurrent
+from gatewise.kernels.dispatch import KERNELS
+from gatewise.layers import initializers, regularizers
+from gatewise.layers.dense import ActivationLike, known_features, serialized_activation
+from gatewise.layers.layer import Layer, RankError, Shape, as_tensor, checked_shape, positive, sizes
+from gatewise.layers.noise import Noise
+
+_KERNELS = ("auto", *KERNELS)
+
+
+class Recurrent(Layer):
+    """The base of the recurrent layers; a subclass names its cell and its arguments."""
+
+    cell: ClassVar[str]
+    takes_mask = True
+    supports_masking = True
+    kernel: nn.Parameter
+    recurrent_kernel: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        activation: ActivationLike,
+        recurrent_activation: ActivationLike = "sigmoid",
+        reset_after: bool = True,
+        use_bias: bool,
+        kernel_initializer: initializers.InitializerLike,
+        recurrent_initializer: initializers.InitializerLike,
+        bias_initializer: initializers.InitializerLike,
+        kernel_regularizer: regularizers.RegularizerLike | None,
+        recurrent_regularizer: regularizers.RegularizerLike | None,
+        bias_regularizer: regularizers.RegularizerLike | None,
+        dropout: float,
+        recurrent_dropout: float,
+        seed: int | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        stateful: bool,
+        zero_output_for_mask: bool,
+        input_shape: Sequence[int | None] | None,
+        name: str | None,
+        trainable: bool,
+        use_kernel: str,
+    ) -> None:
+        super().__init__(input_shape=input_shape, name=name, trainable=trainable)
+        kind = type(self).__name__
+        if stateful:
+            raise UnsupportedError(
+                f"{kind}(stateful=True) is not supported. Keep the state yourself: "
+                "return_state=True gives it, and initial_state= takes it at the next call."
+            )
+        self.units = positive(kind, "units", units)
+        self.specification = Specification(
+            self.cell,
+            activations.name_of(activation),
+            activations.name_of(recurrent_activation),
+            reset_after=bool(reset_after),
+            reverse=bool(go_backwards),
+        )
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.dropout = _checked_rate(kind, "dropout", dropout)
+        self.recurrent_dropout = _checked_rate(kind, "recurrent_dropout", recurrent_dropout)
+        self.noise = Noise(seed)
+        self.return_sequences = bool(return_sequences)
+        self.return_state = bool(return_state)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        if use_kernel not in _KERNELS:
+            raise unknown_name("kernel", use_kernel, _KERNELS)
+        self.use_kernel = use_kernel
+
+    @property
+    def go_backwards(self) -> bool:
+        """Whether the last time step is processed first."""
+        return self.specification.reverse
+
+    def create_weights(self, input_shape: Shape) -> None:
+        features = known_features(type(self).__name__, input_shape)
+        width = len(self.specification.gates) * self.units
+        self.add_weight(
+            "kernel", (features, width), self.kernel_initializer, self.kernel_regularizer
+        )
+        self.add_weight(
+            "recurrent_kernel",
+            (self.units, width),
+            self.recurrent_initializer,
+            self.recurrent_regularizer,
+        )
+        if self.use_bias:
+            shape = (2, width) if self.specification.two_biases else (width,)
+            self.add_weight("bias", shape, self.initial_bias, self.bias_regularizer)
+        else:
+            self.register_parameter("bias", None)
+
+    def initial_bias(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+        """Return the first value of the bias."""
+        return self.bias_initializer(shape, dtype=dtype)
+
+    def check_input_shape(self, shape: Shape) -> None:
+        kind = type(self).__name__
+        features = self.kernel.shape[0] if self.built else "I"
+        if len(shape) != 3:
+            raise RankError(
+                f"{kind} expected input (B, T, {features}) but got {sizes(shape)}. "
+                f"{_rank_cure(shape)}",
+                shape=shape,
+                layer=self,
+            )
+        if self.built and shape[2] not in (None, features):
+            raise InputError(
+                f"{kind} expected input (B, T, {features}) but got {sizes(shape)}: every time step "
+                f"must hold the {features} features that the layer was built for."
+            )
+        if shape[1] == 0:
+            raise InputError(
+                f"{kind} got series of length 0: input {sizes(shape)}. Every series needs at least "
+                "one time step: leave the empty ones out."
+            )
+        if shape[0] == 0:
+            raise InputError(
+                f"{kind} got an empty batch: input {sizes(shape)}. Pass at least one series."
+            )
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        initial_state: Sequence[Tensor] | Tensor | None = None,
+        *,
+        time_order: bool = False,
+    ) -> Any:
+        """Return the last output (B, H), or with ``return_sequences`` all of them (B, T, H).
+
+        With ``return_state`` a tuple: that, and each final state (B, H). ``mask`` (B, T) is True
+        at real steps; masked steps carry the state unchanged. ``initial_state`` holds (B, H) for
+        each state. Outputs come in the order in which they were processed (with ``go_backwards``
+        the last time step's first), or with ``time_order`` each at its own time step.
+        """
+        x = self.receive(x)
+        mask = self._receive_mask(mask, x)
+        state = self._receive_state(initial_state, x)
+        outputs, final_state = recurrent(
+            self._drop_inputs(x),
+            self._weights(),
+            state,
+            specification=self.specification,
+            mask=mask,
+            recurrent_dropout=self._recurrent_dropout_mask(x),
+            kernel=self.use_kernel,
+        )
+        if self.return_sequences:
+            result = self._shown_outputs(outputs, mask, state)
+            if self.go_backwards and not time_order:
+                result = result.flip(1)
+        else:
+            # Taken from the state: outputs[:, -1] would send a zero-filled (B, T, H) backwards.
+            result = self._shown_last(final_state[0], mask, state)
+        return (result, *final_state) if self.return_state else result
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """Return the mask of the outputs: the input's with ``return_sequences``, else none.
+
+        As in Keras it keeps the input's time order, also with ``go_backwards``.
+        """
+        return mask if self.return_sequences else None
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        shape = checked_shape(input_shape)
+        self.check_input_shape(shape)
+        state = (shape[0], self.units)
+        result = (*shape[:2], self.units) if self.return_sequences else state
+        return (
+            (result, *(state for _ in self.specification.states)) if self.return_state else result
+        )
+
+    def weight_sets(
+        self, read: Callable[[nn.Parameter], Tensor] = lambda weight: weight
+    ) -> list[WeightSet]:
+        """Return the one set of weights that every time step uses; ``read`` is applied to each."""
+        names = ("kernel", "recurrent_kernel", "bias")[: len(self._weights())]
+        weights = {name: read(getattr(self, name)) for name in names}
+        return [WeightSet("", self.specification, weights, {name: (name,) for name in names})]
+
+    def choice(
+        self,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        mask: bool = False,
+        training: bool = False,
+    ) -> Choice:
+        """Return which kernel would run, and why; type and device default to the weights' own."""
+        weight = self._weight()
+        if dtype is None:
+            dtype = torch.get_default_dtype() if weight is None else weight.dtype
+        if device is None:
+            device = torch.get_default_device() if weight is None else weight.device
+        dropped = training and self.recurrent_dropout > 0
+        kind = torch.device(device).type
+        return choose(Request(self.specification, kind, dtype, mask, dropped, self.use_kernel))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments as they are."""
+        return {
+            "units": self.units,
+            "activation": self.specification.activation,
+            "use_bias": self.use_bias,
+            "kernel_initializer": self.kernel_initializer,
+            "recurrent_initializer": self.recurrent_initializer,
+            "bias_initializer": self.bias_initializer,
+            "kernel_regularizer": self.kernel_regularizer,
+            "recurrent_regularizer": self.recurrent_regularizer,
+            "bias_regularizer": self.bias_regularizer,
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "seed": self.noise.seed,
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "go_backwards": self.go_backwards,
+            "zero_output_for_mask": self.zero_output_for_mask,
+            "use_kernel": self.use_kernel,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        config = self.arguments()
+        for name, value in config.items():
+            if name.endswith("activation"):
+                config[name] = serialized_activation(value)
+            elif name.endswith("_initializer"):
+                config[name] = initializers.serialize(value)
+            elif name.endswith("_regularizer"):
+                config[name] = regularizers.serialize(value)
+        return {**super().get_config(), **config}
+
+    def _weight(self) -> Tensor | None:
+        return self.recurrent_kernel if self.built else None
+
+    def _weights(self) -> list[Tensor]:
+        weights: list[Tensor] = [self.kernel, self.recurrent_kernel]
+        return weights if self.bias is None else [*weights, self.bias]
+
+    def _receive_mask(self, mask: Any, x: Tensor) -> Tensor | None:
+        if mask is None:
+            return None
+        return checked_mask(type(self).__name__, mask, x)
+
+    def _receive_state(self, state: Any, x: Tensor) -> list[Tensor] | None:
+        if state is None:
+            return None
+        names = self.specification.states
+        parts = [state] if not isinstance(state, list | tuple) else list(state)
+        expected = f"{', '.join(names)}, each (B, H) = {sizes((x.shape[0], self.units))}"
+        if len(parts) != len(names):
+            raise InputError(
+                f"{type(self).__name__} expected initial_state with {expected} "
+                f"but got {len(parts)} tensors."
+            )
+        tensors = [as_tensor(part, like=x).to(x.dtype) for part in parts]
+        for name, tensor in zip(names, tensors, strict=True):
+            if tensor.shape != (x.shape[0], self.units):
+                raise InputError(
+                    f"{type(self).__name__} expected initial_state with {expected} but {name} "
+                    f"has the shape {sizes(tuple(tensor.shape))}."
+                )
+        return tensors
+
+    def _drop_inputs(self, x: Tensor) -> Tensor:
+        if not self.training or self.dropout == 0:
+            return x
+        return x * self.noise((x.shape[0], 1, x.shape[2]), self.dropout, x)
+
+    def _recurrent_dropout_mask(self, x: Tensor) -> Tensor | None:
+        if not self.training or self.recurrent_dropout == 0:
+            return None
+        return self.noise((x.shape[0], self.units), self.recurrent_dropout, x)
+
+    def _shown_outputs(
+        self, outputs: Tensor, mask: Tensor | None, state: list[Tensor] | None
+    ) -> Tensor:
+        """Return the outputs as Keras shows them at masked steps.
+
+        The operator carries h there. Keras repeats the last *output*, which before the first real
+        step is zero even where an initial state was given.
+        """
+        if mask is None:
+            return outputs
+        if self.zero_output_for_mask:
+            return where(mask.unsqueeze(-1), outputs, 0)
+        if state is None:
+            return outputs
+        processed = mask.flip(1) if self.go_backwards else mask
+        begun = processed.cumsum(1) > 0
+        begun = begun.flip(1) if self.go_backwards else begun
+        return where(begun.unsqueeze(-1), outputs, 0)
+
+    def _shown_last(self, h: Tensor, mask: Tensor | None, state: list[Tensor] | None) -> Tensor:
+        """Return the last output; at masked steps as in :meth:`_shown_outputs`."""
+        if mask is None:
+            return h
+        if self.zero_output_for_mask:
+            return where(mask[:, :1] if self.go_backwards else mask[:, -1:], h, 0)
+        return h if state is None else where(mask.any(1, keepdim=True), h, 0)
+
+
+def checked_mask(layer: str, mask: Any, x: Tensor) -> Tensor:
+    """Return a mask as a boolean tensor (B, T) beside x; of whole numbers, 0 is masked."""
+    mask = as_tensor(mask, like=x)
+    if mask.shape != x.shape[:2]:
+        raise InputError(
+            f"{layer} got a mask of shape {sizes(tuple(mask.shape))} "
+            f"for input {sizes(tuple(x.shape))}. "
+            f"A mask has one value for each time step: {sizes(tuple(x.shape[:2]))}."
+        )
+    if mask.is_floating_point() or mask.is_complex():
+        raise InputError(
+            f"{layer} got a mask of {mask.dtype} but a mask is boolean, True at real steps. "
+            "Compare first, for example mask > 0."
+        )
+    return mask.to(torch.bool)
+
+
+def _checked_rate(layer: str, argument: str, rate: float) -> float:
+    if not 0 <= rate < 1:
+        raise InputError(
+            f"{layer} expected {argument} to be at least 0 and below 1 but got {rate!r}."
+        )
+    return float(rate)
+
+
+def _rank_cure(shape: Shape) -> str:
+    if len(shape) == 2:
+        return "Add a time axis: x[:, None, :]."
+    if len(shape) == 1:
+        return "Add a batch and a time axis: x[None, None, :]."
+    return "Flatten the axes after the time axis: x.flatten(2)."
