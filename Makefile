@@ -1,0 +1,76 @@
+# make help lists the commands. Each sets up what it needs in .venv and reinstalls only what changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+export GATEWISE_REQUIRE_NATIVE := 1
+
+# The install is editable: a change in src/ is live. What follows is built, so a change installs again.
+BUILT_FROM := pyproject.toml constraints.txt CMakeLists.txt $(shell find native -type f)
+CODE := src tests benchmarks examples tools
+
+.PHONY: help
+help:  ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+
+.PHONY: demo
+demo: $(VENV)/installed  ## train, measure and ask two models on real data (under three minutes)
+	$(BIN)/gatewise demo
+
+.PHONY: test
+test: $(VENV)/developing  ## run the tests
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/developing  ## ruff, pyright and the import rules
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/developing  ## let ruff lay out the code
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+.PHONY: bench
+bench: $(VENV)/developing  ## measure fit's overhead and verse or scripture against Keras
+	$(BIN)/python benchmarks/fit_overhead.py
+	$(BIN)/python benchmarks/verse_or_scripture.py --peer keras-torch
+
+.PHONY: native
+native: $(VENV)/developing  ## compile the kernels into the development install
+
+.PHONY: wheel
+wheel: $(VENV)/made  ## build a wheel into dist/
+	rm -rf dist
+	$(PIP) wheel --no-deps --wheel-dir dist -c constraints.txt .
+
+.PHONY: clean
+clean:  ## remove .venv, builds and caches
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks examples tools -name __pycache__ -prune -exec rm -rf {} +
+
+# Stamps, one for each state of .venv.
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "gatewise needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	       "Name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
+
+$(VENV)/installed: $(VENV)/made $(BUILT_FROM)
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/developing: $(VENV)/made $(BUILT_FROM)
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $(VENV)/installed $@
