@@ -1,0 +1,9 @@
+"""Models: stacks of layers that train, predict, explain themselves and go into files."""
+
+from __future__ import annotations
+
+from gatewise.models.model import Model
+from gatewise.models.saving import load_model
+from gatewise.models.sequential import Sequential
+
+__all__ = ["Model", "Sequential", "load_model"]

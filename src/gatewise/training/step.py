@@ -1,0 +1,189 @@
+"""One step of training or evaluation, and the values that add up over an epoch.
+
+A step that comes out as NaN or infinity is not taken: the loss and the gradients are looked at
+together, in one transfer from the device, between the backward pass and the optimizer. So the
+weights are always those of the last good step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from gatewise import losses
+from gatewise.errors import InputError, NonFiniteError
+from gatewise.metrics import Metric
+from gatewise.training.batches import Batch, Loaded
+from gatewise.training.compiled import compiled_of
+from gatewise.training.sources import Source
+from gatewise.training.trainable import Trainable
+
+
+class Running(Mapping[str, float]):
+    """The mean loss and the metrics so far; the metrics are computed when they are read."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = {metric.name: metric for metric in metrics}
+        self._total = 0.0
+        self.samples = 0
+        for metric in metrics:
+            metric.reset()
+
+    def add_loss(self, loss: float, samples: int) -> None:
+        """Count a batch's loss as often as it has samples."""
+        self._total += loss * samples
+        self.samples += samples
+
+    def __getitem__(self, name: str) -> float:
+        if name == "loss":
+            return self._total / self.samples if self.samples else math.nan
+        return float(self._metrics[name].result())
+
+    def __iter__(self) -> Iterator[str]:
+        yield "loss"
+        yield from self._metrics
+
+    def __len__(self) -> int:
+        return 1 + len(self._metrics)
+
+
+class Stepper:
+    """Takes training and evaluation steps of a compiled, built model."""
+
+    def __init__(self, model: Trainable, wanted: str) -> None:
+        self._model = model
+        self._compiled = compiled_of(model, wanted)
+        assert self._compiled.loss is not None
+        self._loss = self._compiled.loss
+        self._weights: list[nn.Parameter] = []
+        self._has_penalty = False
+        # What `check_labels` has not seen: single batches, loaders, steps that the model may mask.
+        self._look_at_each = True
+
+    def start(self) -> Running:
+        """Begin an epoch: return fresh running values; the metrics begin anew."""
+        self._weights = list(self._model.parameters())
+        self._has_penalty = self._model.regularization() is not None
+        return Running(self._compiled.all_metrics)
+
+    def check_labels(self, *sources: Source) -> None:
+        """Raise `InputError` for labels that do not fit the loss, before the first step."""
+        self._look_at_each = any(
+            # A list, not a generator: every source is to be looked at.
+            [self._must_look_at_each(source) for source in sources]  # noqa: C419
+        )
+
+    @torch.no_grad()
+    def _must_look_at_each(self, source: Source) -> bool:
+        """Check a source's labels if all can be seen at once; return whether they cannot."""
+        if isinstance(source, Loaded) or not isinstance(source.y, Tensor):
+            return True
+        example = source.example().to(self._model.device)
+        prediction, mask = self._model.forward_with_mask(example.x, example.mask)
+        if mask is not None:
+            return True
+        self._loss.check(source.y.to(prediction.device), prediction)
+        return False
+
+    def train(self, batch: Batch, running: Running, place: str) -> None:
+        """Take one optimizer step, or raise `NonFiniteError` and leave the weights as they are."""
+        optimizer = self._compiled.bind(self._model)
+        optimizer.zero_grad(set_to_none=True)
+        objective, prediction, mask = self._forward(batch)
+        if not objective.requires_grad:
+            raise InputError(
+                f"Every weight of {self._model.name} is frozen, so there is nothing to train. "
+                "Set trainable = True on a layer."
+            )
+        objective.backward()
+        loss, finite = self._look_at(objective.detach())
+        if not finite:
+            optimizer.zero_grad(set_to_none=True)
+            raise self._stopped(loss, batch, prediction.detach(), place)
+        optimizer.step()
+        running.add_loss(loss, len(batch.x))
+        self._update_metrics(batch, prediction.detach(), mask)
+
+    def _look_at(self, objective: Tensor) -> tuple[float, bool]:
+        """Return the loss, and whether it and every gradient are finite."""
+        gradients = [weight.grad for weight in self._weights if weight.grad is not None]
+        # A sum is the cheapest look at a tensor: no NaN or infinity gets lost in it. That of large
+        # finite numbers may overflow, so a sum that is not finite asks for the longer look.
+        loss, *sums = torch.stack([objective, *(g.sum() for g in gradients)]).tolist()
+        finite = math.isfinite(loss) and (
+            all(map(math.isfinite, sums))
+            or all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+        )
+        return loss, finite
+
+    @torch.no_grad()
+    def evaluate(self, batch: Batch, running: Running) -> None:
+        """Add this batch's loss and metrics to the running values."""
+        objective, prediction, mask = self._forward(batch)
+        running.add_loss(objective.item(), len(batch.x))
+        self._update_metrics(batch, prediction, mask)
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the objective, the prediction and its mask."""
+        prediction, mask = self._model.forward_with_mask(batch.x, batch.mask)
+        labels = _labels(batch)
+        if self._look_at_each:
+            self._loss.check(labels, prediction, mask)
+        objective = losses.objective(
+            self._loss,
+            labels,
+            prediction,
+            mask=mask,
+            sample_weight=batch.sample_weight,
+            penalty=self._model.regularization() if self._has_penalty else None,
+        )
+        return objective, prediction, mask
+
+    @torch.no_grad()
+    def _update_metrics(self, batch: Batch, prediction: Tensor, mask: Tensor | None) -> None:
+        labels = _labels(batch)
+        for metric in self._compiled.metrics:
+            metric.update(labels, prediction, mask, None)
+        for metric in self._compiled.weighted_metrics:
+            metric.update(labels, prediction, mask, batch.sample_weight)
+
+    def _stopped(self, loss: float, batch: Batch, prediction: Tensor, place: str) -> NonFiniteError:
+        """Say which step failed and which sample is the first bad one."""
+        kept = (
+            "The weights are those from before this step. Lower the learning rate or bound the "
+            "gradient (clipnorm=1.0 in the optimizer)."
+        )
+        if math.isfinite(loss):
+            return NonFiniteError(
+                f"The gradient is no longer finite at {place} (the loss is {loss:.6g}). {kept}"
+            )
+        bad = self._first_bad(batch, prediction)
+        who = "" if bad is None else f"; the first bad sample is {_named(batch, bad)}"
+        return NonFiniteError(f"The loss became {loss} at {place}{who}. {kept}")
+
+    @torch.no_grad()
+    def _first_bad(self, batch: Batch, prediction: Tensor) -> int | None:
+        """Return the place in the batch of the first sample whose prediction or loss is bad."""
+        wrong = ~torch.isfinite(prediction).flatten(1).all(dim=1)
+        if not wrong.any():
+            per_step = self._loss.per_step(_labels(batch), prediction)
+            if per_step.dim() == 0:
+                return None
+            wrong = ~torch.isfinite(per_step).reshape(len(per_step), -1).all(dim=1)
+        return int(wrong.nonzero()[0]) if wrong.any() else None
+
+
+def _labels(batch: Batch) -> Tensor:
+    """Return the labels, which every batch of training and evaluation has."""
+    assert batch.y is not None
+    return batch.y
+
+
+def _named(batch: Batch, place: int) -> str:
+    """Return how the user knows a sample of the batch."""
+    if batch.rows is None:
+        return f"number {place} of the batch"
+    return f"x[{batch.rows[place]}] (number {place} of the batch)"
