@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import os
 
-# The oracle of the layer and optimizer tests is Keras on torch; Keras reads this when it is first imported.
+# The oracle of many tests is Keras on torch; Keras reads this when it is first imported.
 os.environ["KERAS_BACKEND"] = "torch"

@@ -1,7 +1,8 @@
 """Activations by name: plain functions of a tensor, and the derivatives that the kernels use.
 
-The kernels keep what an activation returned, not what it was given, so the derivative is written as a
-function of the *output* ``y``: for tanh ``1 - y**2``, for the logistic function ``y * (1 - y)``.
+The kernels keep what an activation returned, not what it was given, so the derivative is written
+as a function of the *output* ``y``: for tanh ``1 - y**2``, for the logistic function
+``y * (1 - y)``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def linear(x: Tensor) -> Tensor:
 
 
 def hard_sigmoid(x: Tensor) -> Tensor:
-    """Return ``clip(x / 6 + 1 / 2, 0, 1)``, the piecewise linear stand-in for the logistic function."""
+    """Return ``clip(x / 6 + 1 / 2, 0, 1)``, a logistic function of straight pieces."""
     # torch's own hardsigmoid rounds its derivative to float32 even for float64 tensors.
     return functional.relu6(x + 3) / 6
 

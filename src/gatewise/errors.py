@@ -40,8 +40,8 @@ class FallbackWarning(UserWarning):
 def unknown_name(what: str, given: object, choices: Iterable[str]) -> UnknownNameError:
     """Return the error for an unknown name, with the nearest known one suggested.
 
-    >>> print(unknown_name("loss", "binary_crossentrpy", ["mse", "binary_crossentropy"]))
-    Unknown loss 'binary_crossentrpy'. Did you mean 'binary_crossentropy'? Known: binary_crossentropy, mse.
+    >>> print(unknown_name("loss", "crosentropy", ["mse", "crossentropy"]))
+    Unknown loss 'crosentropy'. Did you mean 'crossentropy'? Known: crossentropy, mse.
     """
     known = sorted(choices)
     by_lower = {name.lower(): name for name in known}

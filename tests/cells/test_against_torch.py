@@ -1,4 +1,4 @@
-"""The equations against PyTorch's own modules, in float64: outputs, final states and every gradient."""
+"""The equations against PyTorch's own modules, in float64: outputs, states, every gradient."""
 
 from __future__ import annotations
 
@@ -34,7 +34,13 @@ def _torch_weights(module: nn.RNNBase, specification: Specification) -> list[Ten
     ],
 )
 def test_equation_equals_torch(
-    cell: str, module: type[nn.RNNBase], activation: str, batch: int, steps: int, inputs: int, units: int
+    cell: str,
+    module: type[nn.RNNBase],
+    activation: str,
+    batch: int,
+    steps: int,
+    inputs: int,
+    units: int,
 ) -> None:
     torch.manual_seed(0)
     peer = module(inputs, units, batch_first=True, dtype=torch.float64)
@@ -87,7 +93,7 @@ def test_reverse_is_the_flipped_sequence(cell: str) -> None:
 @pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize("reverse", [True, False])
 def test_gradcheck(cell: str, reset_after: bool, reverse: bool) -> None:
-    """First and second derivatives against finite differences, with a mask with holes and dropout."""
+    """First and second derivatives by finite differences, with holes in the mask and dropout."""
     torch.manual_seed(0)
     specification = Specification(cell, reset_after=reset_after, reverse=reverse)
     columns = 2 * len(specification.gates)

@@ -1,4 +1,4 @@
-"""The door to cuDNN: its weights and order on the CPU, through torch's same operators; itself on a GPU."""
+"""The door to cuDNN: its layout of weights on the CPU, through torch's same operators."""
 
 from __future__ import annotations
 

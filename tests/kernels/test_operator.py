@@ -23,7 +23,10 @@ SPECIFICATIONS = [
     Specification("gru", "relu", "sigmoid"),
     Specification("simple_rnn", "linear"),
 ]
-KERNELS = ["reference", pytest.param("cpu", marks=pytest.mark.skipif(not cpu.available(), reason="the native kernels are not installed"))]  # fmt: skip
+_needs_native = pytest.mark.skipif(
+    not cpu.available(), reason="the native kernels are not installed"
+)
+KERNELS = ["reference", pytest.param("cpu", marks=_needs_native)]
 
 
 class Case:
@@ -69,9 +72,7 @@ class Case:
 
     def equation(self) -> list[Tensor]:
         product = input_product(self.x, self.weights, self.mask, self.specification)
-        run = scan(
-            product, self.weights, self.state, self.mask, self.dropout, self.specification
-        )
+        run = scan(product, self.weights, self.state, self.mask, self.dropout, self.specification)
         return [run.outputs, *run.final_state]
 
 
@@ -104,9 +105,7 @@ def test_kernel_equals_equation(kernel: str, specification: Specification, rever
     [(1, 1, 1, 1), (1, 13, 5, 63), (17, 2, 3, 64), (5, 3, 65, 16), (2, 30, 1, 17)],
 )
 @pytest.mark.parametrize("cell", GATES)
-def test_odd_sizes(
-    kernel: str, cell: str, batch: int, steps: int, inputs: int, units: int
-) -> None:
+def test_odd_sizes(kernel: str, cell: str, batch: int, steps: int, inputs: int, units: int) -> None:
     case = Case(Specification(cell), batch, steps, inputs, units)
     results, expected = case.run(kernel), case.equation()
     assert_close(results, expected, 1e-12)
@@ -133,7 +132,7 @@ def test_second_derivative(kernel: str, specification: Specification) -> None:
 def test_path_and_scale_equal_autograd(
     kernel: str, path: str, specification: Specification
 ) -> None:
-    """``path`` against a recurrent product whose h is detached as the path says, ``scale`` by hand."""
+    """``path`` against products whose h is detached as the path says, ``scale`` by hand."""
     case = Case(specification, mask=True, dropout=True)
     with torch.no_grad():
         saved = ops.forward(
@@ -145,7 +144,9 @@ def test_path_and_scale_equal_autograd(
         case.cotangents[0], case.cotangents[1:], saved, case.weights, case.state, case.mask,
         case.dropout, specification, kernel, scale=scale, path=path,
     )  # fmt: skip
-    product = input_product(case.x, case.weights, case.mask, specification).detach().requires_grad_()
+    product = (
+        input_product(case.x, case.weights, case.mask, specification).detach().requires_grad_()
+    )
     expected = torch.autograd.grad(
         case.loss(_restricted(case, product, scale, path)), [product, *case.state]
     )
@@ -244,7 +245,13 @@ def test_weight_gradients_by_sample_and_step_add_up(
     with torch.no_grad():
         whole, *parts = (
             ops.weight_gradient(
-                record.x, saved, record.gate_cotangents, *tensors, specification, record.kernel, reduce
+                record.x,
+                saved,
+                record.gate_cotangents,
+                *tensors,
+                specification,
+                record.kernel,
+                reduce,
             )
             for reduce in ops.REDUCTIONS
         )
@@ -328,6 +335,7 @@ def test_forward_mode_raises(kernel: str) -> None:
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("cell", GATES)
 def test_compiled_equals_eager(kernel: str, cell: str) -> None:
+    torch.compiler.reset()  # each case is another graph of the same lines
     case = Case(Specification(cell), dtype=torch.float32)
     compiled = torch.compile(lambda: case.run(kernel), fullgraph=True, dynamic=False)
     results, expected = compiled(), case.run(kernel)
@@ -341,9 +349,13 @@ def test_compiled_equals_eager(kernel: str, cell: str) -> None:
 def test_compiled_double_backward_raises() -> None:
     case = Case(Specification("lstm"), mask=False, dropout=False)
     loss = torch.compile(lambda x: _squared(case, "reference", x, case.weights))(case.x)
-    with pytest.raises(RuntimeError):
+
+    def twice() -> None:
         (grad,) = torch.autograd.grad(loss, case.x, create_graph=True)
         torch.autograd.grad(grad.sum(), case.x)
+
+    with pytest.raises(RuntimeError):
+        twice()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

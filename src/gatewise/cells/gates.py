@@ -1,7 +1,7 @@
 """The order of the gates, declared once; nothing else slices a weight by number.
 
-LSTM weights lie as i, f, g, o (as in Keras, PyTorch and cuDNN; Keras writes c for g); GRU weights as
-z, r, h (as in Keras and ONNX; PyTorch has r, z, n).
+LSTM weights lie as i, f, g, o (as in Keras, PyTorch and cuDNN; Keras writes c for g); GRU weights
+as z, r, h (as in Keras and ONNX; PyTorch has r, z, n).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The gated recurrent unit.
 
-Cho et al., "Learning phrase representations using RNN encoder-decoder", arXiv 1406.1078, with Keras's
-gate order. Two forms differ in where the reset gate acts; the second is cuDNN's and PyTorch's.
+Cho et al., "Learning phrase representations using RNN encoder-decoder", arXiv 1406.1078, with
+Keras's gate order. Two forms differ in where the reset gate acts; the second is cuDNN's and
+PyTorch's.
 
     z = σ(x W_z + h U_z + b_z)                 how much of the old state to keep
     r = σ(x W_r + h U_r + b_r)                 how much of it the candidate sees
@@ -71,7 +72,7 @@ def step_backward(
         grad_seen = through(cat((grad_z, grad_r, grad_n * r), dim=-1), U)
     else:
         U_zr, U_h = U[:, : 2 * z.shape[-1]], U[:, 2 * z.shape[-1] :]
-        # The reset gate is of this very step, so its cotangent takes the whole of U_h on every path.
+        # The reset gate is of this very step: its cotangent takes all of U_h on every path.
         grad_r = (grad_n @ U_h.t()) * seen * activations.derivative(gate, r)
         grad_seen = through(cat((grad_z, grad_r), dim=-1), U_zr) + r * through(grad_n, U_h)
     grad_recurrent = grad_seen if recurrent_dropout is None else grad_seen * recurrent_dropout

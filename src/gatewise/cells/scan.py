@@ -53,34 +53,35 @@ def scan(
 ) -> Scan:
     """Step through time with the one set of weights; masked steps carry the state unchanged.
 
-    ``product`` (B, T, G·H) is :func:`input_product`, ``state`` one (B, H) for each state of the cell,
-    ``mask`` (B, T) is True at real steps, ``recurrent_dropout`` (B, H) multiplies the h that the
-    recurrent product sees.
+    ``product`` (B, T, G·H) is :func:`input_product`, ``state`` holds (B, H) for each state of the
+    cell, ``mask`` (B, T) is True at real steps, ``recurrent_dropout`` (B, H) multiplies the h that
+    the recurrent product sees.
     """
     step = _CELLS[specification.cell].step
     bias = weights[2][1] if specification.two_biases and len(weights) == 3 else None
-    state = tuple(state)
-    steps = product.shape[1]
-    outputs, gates, saved = [product] * steps, [product] * steps, [product] * steps
-    for t in _order(steps, specification):
-        new = step(product[:, t], state, weights[1], bias, recurrent_dropout, specification)
-        kept, gate, extra = new.state, torch.cat(new.gates, dim=-1), new.saved
-        if mask is not None:
+    current = tuple(state)
+    steps: list[tuple[Tensor, Tensor, Tensor | None]] = []  # outputs, gates, saved
+    for t in _order(product.shape[1], specification):
+        new = step(product[:, t], current, weights[1], bias, recurrent_dropout, specification)
+        gates, saved = torch.cat(new.gates, dim=-1), new.saved
+        if mask is None:
+            current = new.state
+        else:
             real = mask[:, t].unsqueeze(-1)
-            kept = tuple(torch.where(real, n, s) for n, s in zip(kept, state, strict=True))
-            gate = torch.where(real, gate, 0)
-            # An LSTM's saved tensor is its memory c, which a masked step carries like any state.
-            extra = kept[1] if specification.cell == "lstm" else extra
-        state = kept
-        outputs[t], gates[t] = state[0], gate
-        if extra is not None:
-            saved[t] = extra
-    empty = saved[0] is product
+            pairs = zip(new.state, current, strict=True)
+            current = tuple(torch.where(real, after, before) for after, before in pairs)
+            gates = torch.where(real, gates, 0)
+            if specification.cell == "lstm":
+                saved = current[1]  # the memory c, which a masked step carries
+        steps.append((current[0], gates, saved))
+    if specification.reverse:
+        steps.reverse()
+    outputs, gates, saved = zip(*steps, strict=True)
     return Scan(
         torch.stack(outputs, dim=1),
-        state,
+        current,
         torch.stack(gates, dim=1),
-        product.new_empty(0) if empty else torch.stack(saved, dim=1),
+        product.new_empty(0) if saved[0] is None else torch.stack(saved, dim=1),
     )
 
 
@@ -101,24 +102,22 @@ def backward_scan(
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """Go back through time: return dL/dP (B, T, G·H), dL/d(initial state) and the norms.
 
-    ``scale[t]`` multiplies the cotangent that step t hands to the state before it (0 cuts the flow).
-    ``path`` is "full", "diagonal" (U replaced by each gate's diagonal) or "cell" (nothing through U).
+    ``scale[t]`` multiplies the cotangent that step t hands to the state before it (0 cuts the
+    flow). ``path`` is "full", "diagonal" (U replaced by each gate's diagonal) or "cell" (nothing
+    through U).
     The norms (B, T, S) of dL/d(state after step t) are empty unless asked for.
     """
     step_backward = _CELLS[specification.cell].step_backward
     through = _through(path)
     grads = tuple(grad_final_state)
-    steps = gates.shape[1]
-    order = list(_order(steps, specification))
-    grad_products, sizes = [gates] * steps, [gates] * steps
-    for position in reversed(range(steps)):
-        t = order[position]
-        before = order[position - 1] if position else None
-        previous = _state_at(before, outputs, saved, state, specification)
+    order = _order(gates.shape[1], specification)
+    before = [None, *order[:-1]]
+    steps: list[tuple[Tensor, Tensor]] = []  # dP, norms
+    for t, previous_t in zip(reversed(order), reversed(before), strict=True):
+        previous = _state_at(previous_t, outputs, saved, state, specification)
         if grad_outputs is not None:
             grads = (grads[0] + grad_outputs[:, t], *grads[1:])
-        if norms:
-            sizes[t] = torch.stack([grad.norm(dim=-1) for grad in grads], dim=-1)
+        size = torch.stack([grad.norm(dim=-1) for grad in grads], dim=-1) if norms else grads[0]
         extra = saved[:, t] if saved.dim() == 3 else saved
         grad_product, passed = step_backward(
             grads,
@@ -135,7 +134,10 @@ def backward_scan(
             grad_product = torch.where(real, grad_product, 0)
             passed = tuple(torch.where(real, p, g) for p, g in zip(passed, grads, strict=True))
         grads = passed if scale is None else tuple(scale[t] * grad for grad in passed)
-        grad_products[t] = grad_product
+        steps.append((grad_product, size))
+    if not specification.reverse:
+        steps.reverse()
+    grad_products, sizes = zip(*steps, strict=True)
     kept = torch.stack(sizes, dim=1) if norms else gates.new_empty(0)
     return torch.stack(grad_products, dim=1), list(grads), kept
 

@@ -17,10 +17,10 @@ from gatewise.errors import unknown_name
 class Specification:
     """Which equation a recurrent layer computes.
 
-    ``cell`` is "lstm", "gru" or "simple_rnn". ``activation`` squashes the candidate (and an LSTM's c),
-    ``recurrent_activation`` the gates; each is a name of :mod:`gatewise.activations` or a callable.
-    ``reset_after`` (GRU) applies the reset gate after the recurrent product. ``reverse`` runs from the
-    last time step to the first; everything stays indexed by its own time step.
+    ``cell`` is "lstm", "gru" or "simple_rnn". ``activation`` squashes the candidate (and an LSTM's
+    c), ``recurrent_activation`` the gates; each is a name of :mod:`gatewise.activations` or a
+    callable. ``reset_after`` (GRU) applies the reset gate after the recurrent product. ``reverse``
+    runs from the last time step to the first; everything stays indexed by its own time step.
 
     >>> Specification("gru").gates
     ('z', 'r', 'h')

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 Through = Callable[[Tensor, Tensor], Tensor]
-"""``through(dP, U)``: how a cotangent passes the recurrent product (in full, by the diagonal, or not)."""
+"""``through(dP, U)``: a cotangent's way through U: whole, by the diagonal, or not at all."""
 
 
 class Step(NamedTuple):

@@ -1,4 +1,4 @@
-"""How a recurrent cell runs fast: one operator a cell, several kernels, and the choice between them."""
+"""How a cell runs fast: one operator a cell, several kernels, and the choice between them."""
 
 from gatewise.kernels.dispatch import Choice, Request, choose
 from gatewise.kernels.recording import Record, recording

@@ -1,6 +1,7 @@
 """cuDNN, driven through torch's own operators, where it computes exactly the same equation.
 
-cuDNN wants weights as (G·H, I) with two biases, in one piece of memory, and a GRU's gates as r, z, n.
+cuDNN wants weights as (G·H, I) with two biases, in one piece of memory, and a GRU's gates as
+r, z, n.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def run(
     if specification.reverse:
         x = x.flip(1)
     first = [part.unsqueeze(0) for part in state]
-    # train=True keeps what the way back needs also in eval mode; without dropout nothing else differs.
+    # train=True keeps what the way back needs, in eval mode too; it changes nothing else here.
     settings = (True, 1, 0.0, True, False, True)
     if specification.cell == "lstm":
         outputs, *final = torch.lstm(x, first, flat, *settings)

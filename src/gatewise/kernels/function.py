@@ -1,9 +1,9 @@
 """The operator in eager mode: an ``autograd.Function`` over the same parts.
 
 It adds to the registered operator what ``torch.library`` cannot: per-sample gradients under
-``torch.func`` (a batch of batches is folded into one batch) and a second derivative (the way back is
-itself a Function, whose own derivative comes from the differentiable equation). Forward mode has no
-rule here, so torch raises.
+``torch.func`` (a batch of batches is folded into one batch) and a second derivative (the way back
+is itself a Function, whose own derivative comes from the differentiable equation). Forward mode has
+no rule here, so torch raises.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Call(NamedTuple):
 class Recurrent(torch.autograd.Function):
     """A sequence through a cell.
 
-    ``outputs, gates, saved, *final_state = Recurrent.apply(call, x, mask, dropout, *weights, *state)``
+    ``Recurrent.apply(call, x, mask, dropout, *weights, *state)`` returns ``outputs``, ``gates``,
+    ``saved`` and each ``final_state``.
     """
 
     @staticmethod
@@ -90,7 +91,8 @@ class Recurrent(torch.autograd.Function):
 class RecurrentBackward(torch.autograd.Function):
     """The way back, differentiable once more.
 
-    ``grad_product, grad_x, *grad_weights, *grad_state = RecurrentBackward.apply(call, …)``
+    ``RecurrentBackward.apply(call, …)`` returns ``grad_product``, ``grad_x``, each ``grad_weights``
+    and each ``grad_state``.
     """
 
     @staticmethod
@@ -121,7 +123,7 @@ class RecurrentBackward(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        call, needs_x, x, mask, dropout, outputs, gates, saved, grad_outputs, *tensors = inputs
+        call, _, x, mask, dropout, _, _, _, grad_outputs, *tensors = inputs
         ctx.call = call
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[0])
@@ -131,25 +133,29 @@ class RecurrentBackward(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """The second derivative: differentiate the equation's own gradient."""
         x, mask, dropout, grad_outputs, *tensors = ctx.saved_tensors
-        count, states = ctx.call.weights, len(ctx.call.specification.states)
-        given = [x, grad_outputs, *tensors]
-        wanted = [cotangent for cotangent in cotangents[1:] if cotangent is not None]
+        unused = grad_outputs is None
+        if unused:
+            grad_outputs = x.new_zeros(*x.shape[:2], tensors[1].shape[0])  # U is (H, G·H)
+        given = (x, grad_outputs, *tensors)
         with torch.enable_grad():
-            copies = [None if t is None else t.view_as(t).requires_grad_() for t in given]
+            # Views, so that a third derivative still reaches the tensors themselves.
+            copies = [tensor.view_as(tensor).requires_grad_() for tensor in given]
             first = _equation_gradients(ctx.call, copies, mask, dropout)
-            kept = [
-                grad for grad, cotangent in zip(first, cotangents[1:], strict=True)
+            wanted = [
+                (grad, cotangent)
+                for grad, cotangent in zip(first, cotangents[1:], strict=True)
                 if cotangent is not None
-            ]  # fmt: skip
-            present = [copy for copy in copies if copy is not None]
-            second = iter(
-                torch.autograd.grad(
-                    kept, present, wanted, create_graph=torch.is_grad_enabled(), allow_unused=True
-                )
-            )
-        grads = [None if copy is None else next(second) for copy in copies]
-        grad_x, grad_grad_outputs, *rest = grads
-        assert len(rest) == count + 2 * states
+            ]
+        grads, grad_cotangents = zip(*wanted, strict=True)
+        grad_x, grad_grad_outputs, *rest = torch.autograd.grad(
+            grads,
+            copies,
+            grad_cotangents,
+            create_graph=torch.is_grad_enabled(),
+            allow_unused=True,
+        )
+        if unused:
+            grad_grad_outputs = None
         return None, None, grad_x, None, None, None, None, None, grad_grad_outputs, *rest
 
     @staticmethod
@@ -177,7 +183,7 @@ def _unpack(
 
 
 def _equation_gradients(
-    call: Call, copies: Sequence[Tensor | None], mask: Tensor | None, dropout: Tensor | None
+    call: Call, copies: Sequence[Tensor], mask: Tensor | None, dropout: Tensor | None
 ) -> tuple[Tensor, ...]:
     """Return dL/dx, dL/dweights and dL/dstate as a differentiable function of the copies."""
     x, grad_outputs, *tensors = copies
@@ -186,11 +192,12 @@ def _equation_gradients(
     state, final = rest[:states], rest[states:]
     product = cells.input_product(x, weights, mask, call.specification)
     run = cells.scan(product, weights, state, mask, dropout, call.specification)
-    results, cotangents = list(run.final_state), list(final)
-    if grad_outputs is not None:
-        results, cotangents = [run.outputs, *results], [grad_outputs, *cotangents]
     return torch.autograd.grad(
-        results, [x, *weights, *state], cotangents, create_graph=True, materialize_grads=True
+        [run.outputs, *run.final_state],
+        [x, *weights, *state],
+        [grad_outputs, *final],
+        create_graph=True,
+        materialize_grads=True,
     )
 
 

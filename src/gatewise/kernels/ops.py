@@ -1,9 +1,10 @@
 """The operators: one for each cell, and the three parts of its way back.
 
 ``torch.ops.gatewise.lstm`` (``gru``, ``simple_rnn``) runs a whole sequence. Registered by
-``torch.library`` with a fake kernel and an autograd formula, it is a single node to ``torch.compile``,
-``torch.export`` and the profiler. In eager mode :mod:`gatewise.kernels.function` wraps the same parts,
-so that ``torch.func`` and double backward work too.
+``torch.library`` with a fake kernel and an autograd formula, it is a single node to
+``torch.compile``, ``torch.export`` and the profiler. In eager mode
+:mod:`gatewise.kernels.function` wraps the same parts, so that ``torch.func`` and double backward
+work too.
 
 The functions here take and return tensors and never differentiate; gradients through time and the
 inspector call them.
@@ -40,9 +41,9 @@ _BACKWARD_SCAN = (
     "-> (Tensor grad_product, Tensor[] grad_state, Tensor norms)"
 )
 _WEIGHT_GRADIENT = (
-    "weight_gradient(Tensor x, Tensor outputs, Tensor gates, Tensor grad_product, Tensor[] weights, "
-    "Tensor[] state, Tensor? mask, Tensor? recurrent_dropout, str specification, str kernel, "
-    "str reduce) -> Tensor[]"
+    "weight_gradient(Tensor x, Tensor outputs, Tensor gates, Tensor grad_product, "
+    "Tensor[] weights, Tensor[] state, Tensor? mask, Tensor? recurrent_dropout, "
+    "str specification, str kernel, str reduce) -> Tensor[]"
 )
 _INPUT_GRADIENT = (
     "input_gradient(Tensor grad_product, Tensor[] weights, str specification, str kernel) -> Tensor"
@@ -100,12 +101,12 @@ def backward_scan(
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """Go back through time: return dL/dP (B, T, G·H), dL/d(initial state), norms (B, T, S).
 
-    ``scale[t]`` multiplies the cotangent that step t hands to the state before it; ``path`` is one of
-    PATHS; the norms are those of dL/dh_t (and dL/dc_t), empty unless asked for.
+    ``scale[t]`` multiplies the cotangent that step t hands to the state before it; ``path`` is one
+    of PATHS; the norms are those of dL/dh_t (and dL/dc_t), empty unless asked for.
     """
     return torch.ops.gatewise.backward_scan(
-        grad_outputs, grad_final_state, saved.outputs, saved.gates, saved.saved, weights, state, mask,
-        recurrent_dropout, specification.encode(), kernel, scale, path, norms,
+        grad_outputs, grad_final_state, saved.outputs, saved.gates, saved.saved, weights, state,
+        mask, recurrent_dropout, specification.encode(), kernel, scale, path, norms,
     )  # fmt: skip
 
 
@@ -228,7 +229,7 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...
             "The operator was called with needs_backward=False on tensors that require gradients. "
             "Pass needs_backward=True, or call it under torch.no_grad()."
         )
-    outputs, final_state, gates, saved = output
+    outputs, _, gates, saved = output
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, mask, recurrent_dropout, outputs, gates, saved, *weights, *state)
     ctx.weights, ctx.specification, ctx.kernel = len(weights), specification, kernel

@@ -29,10 +29,10 @@ def recurrent(
 
     ``x`` is (B, T, I). ``weights`` are W (I, G·H), U (H, G·H) and optionally b (G·H,), which is
     (2, G·H) for a GRU that resets after the product; every time step uses this one set. ``state``
-    holds (B, H) for each state of the cell, or None for zeros. ``mask`` (B, T) is True at real steps:
-    others carry the state unchanged, and what x holds there (even NaN) does not matter.
-    ``recurrent_dropout`` (B, H), already scaled by 1/(1 - rate), multiplies the h that the recurrent
-    product sees. Differentiable in x, weights and state, twice in eager mode.
+    holds (B, H) for each state of the cell, or None for zeros. ``mask`` (B, T) is True at real
+    steps: others carry the state unchanged, and what x holds there (even NaN) does not matter.
+    ``recurrent_dropout`` (B, H), already scaled by 1/(1 - rate), multiplies the h that the
+    recurrent product sees. Differentiable in x, weights and state, twice in eager mode.
 
     Raises ``UnsupportedError`` if a ``kernel`` asked for by name cannot serve.
 

@@ -76,7 +76,7 @@ def weight_gradient(
     specification: Specification,
     reduce: str,
 ) -> list[Tensor]:
-    """Return the gradients of W, U and b, summed over all, or apart for each sample or time step."""
+    """Return the gradients of W, U and b: summed, or apart for each sample or time step."""
     with _full_precision(x):
         if mask is not None:
             x = torch.where(mask.unsqueeze(-1), x, 0)

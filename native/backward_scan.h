@@ -1,0 +1,211 @@
+// The loop over time, backward: what is carried, what is masked.
+//
+// A cell supplies what one step does to the rows that are real at that step. Masked rows never
+// reach it, so what their input holds cannot matter.
+
+#pragma once
+
+#include "scan.h"
+
+namespace gatewise::GATEWISE_ISA {
+
+// One real row at one step. grad_h and grad_c hold the cotangents of the state after the step, and
+// are overwritten by those of the state before it.
+template <class S>
+struct BackwardRow {
+    const S* h;        // (H) before the step
+    const S* c;        // (H) LSTM: before the step
+    const S* gates;    // (GH)
+    const S* saved;    // (H)
+    const S* dropout;  // (H) or null
+    S* grad_product;   // (GH)
+    S* grad_h;         // (H)
+    S* grad_c;         // (H)
+};
+
+template <class S>
+struct BackwardRows {
+    const BackwardRow<S>* row;
+    Index count;
+    S scale;
+    const S** pointers;  // (count): for the cell's use
+};
+
+template <class S>
+GATEWISE_INLINE Vector<S> dropout_at(const BackwardRow<S>& row, Index unit, int count) {
+    return row.dropout ? load(row.dropout + unit, count) : broadcast(S(1));
+}
+
+// The cotangent's way through the columns of some gates of U: all of them, their diagonals, or
+// none.
+template <class S>
+class Through {
+public:
+    Through(Path path, Matrix<S> U, Index first_gate, Index gates, Index units)
+        : path_(path),
+          U_(from_column(U, first_gate * units)),
+          gates_(gates),
+          units_(units),
+          packed_(path == Path::full ? gates * units : 0, units),
+          diagonal_(path == Path::diagonal ? gates * units : 0) {}
+
+    void pack(Member member) const {
+        if (path_ == Path::full) gatewise::GATEWISE_ISA::pack(*packed_, transposed(U_), 0, member);
+        if (path_ != Path::diagonal || member.index != 0) return;
+        for (Index column = 0; column < gates_ * units_; ++column) {
+            const Index unit = column % units_;
+            diagonal_.data()[column] = U_.data[unit * U_.row_stride + column * U_.column_stride];
+        }
+    }
+
+    // Calls `take(row, unit, count, sum)` with each vector of grad U^T; grad[row] is (gates H).
+    template <class Take>
+    void multiply(const S* const* grad, Index rows, const Take& take) const {
+        if (path_ == Path::full) {
+            gatewise::GATEWISE_ISA::multiply(*packed_, Rows<S>{grad, rows},
+                                             [&](Index row, Index unit, int count, const S* sums) {
+                                                 take(row, unit, count, load(sums));
+                                             });
+            return;
+        }
+        for (Index row = 0; row < rows; ++row) {
+            for_vectors<S>(units_, [&](Index unit, int count) {
+                take(row, unit, count, along_diagonal(grad[row], unit, count));
+            });
+        }
+    }
+
+    // What the diagonals alone let through; nothing on the cell's own path.
+    Vector<S> along_diagonal(const S* grad, Index unit, int count) const {
+        Vector<S> sum = {};
+        if (path_ != Path::diagonal) return sum;
+        for (Index column = unit; column < gates_ * units_; column += units_) {
+            sum = fma(load(grad + column, count), load(diagonal_.data() + column, count), sum);
+        }
+        return sum;
+    }
+
+private:
+    const Path path_;
+    const Matrix<S> U_;
+    const Index gates_, units_;
+    const PlainBuffer<S> packed_;  // U^T: depth gates H
+    const Buffer<S> diagonal_;     // (gates H)
+};
+
+template <class S>
+GATEWISE_INLINE S norm(const S* values, Index count) {
+    Vector<S> squares = {};
+    for_vectors<S>(count, [&](Index unit, int width) {
+        const Vector<S> value = load(values + unit, width);
+        squares = fma(value, value, squares);
+    });
+    return S(__builtin_sqrt(sum<S>(squares)));
+}
+
+template <class S, class CellType>
+class BackwardLoop {
+public:
+    BackwardLoop(const BackwardScan<S>& call, const CellType& cell)
+        : call_(call),
+          cell_(cell),
+          gates_(gates_of(call.layer.cell)),
+          states_(call.layer.cell == Cell::lstm ? 2 : 1),
+          slices_(slices_of(call.layer)),
+          rows_(slices_.most_rows()),
+          real_(slices_.count * padded<BackwardRow<S>>(rows_)),
+          pointers_(slices_.count * padded<const S*>(rows_)) {}
+
+    void run() const {
+        parallel(slices_.count, [&](Member member) {
+            cell_.pack(member);
+            member.barrier();
+            slices_.run(member, [&](int slice, Range rows) { run_slice(slice, rows); });
+        });
+    }
+
+private:
+    Index units() const { return call_.layer.units; }
+
+    void run_slice(int slice, Range rows) const {
+        for (int state = 0; state < states_; ++state) {
+            for (Index row = rows.begin; row < rows.end; ++row) {
+                S* const grad = call_.grad_state[state] + row * units();
+                if (call_.grad_final[state]) {
+                    copy(grad, call_.grad_final[state] + row * units(), units());
+                } else {
+                    clear(grad, units());
+                }
+            }
+        }
+        for (Index step = call_.layer.time - 1; step >= 0; --step) run_step(slice, rows, step);
+    }
+
+    void run_step(int slice, Range rows, Index step) const {
+        const Index H = units(), t = time_at(call_.layer, step);
+        const S scale = call_.scale ? call_.scale[t] : S(1);
+        BackwardRow<S>* const real = real_.data() + slice * padded<BackwardRow<S>>(rows_);
+        Index count = 0;
+        for (Index row = rows.begin; row < rows.end; ++row) {
+            const Index at = row * call_.layer.time + t;
+            receive(row, at);
+            if (is_real(call_.mask, call_.layer, row, t)) {
+                real[count++] = row_at(row, step, at);
+                continue;
+            }
+            clear(call_.grad_product + at * gates_ * H, gates_ * H);
+            for (int state = 0; state < states_; ++state) {
+                S* const grad = call_.grad_state[state] + row * H;
+                for_vectors<S>(H, [&](Index unit, int width) {
+                    store(grad + unit, load(grad + unit, width) * scale, width);
+                });
+            }
+        }
+        const S** const pointers = pointers_.data() + slice * padded<const S*>(rows_);
+        cell_.step_backward(slice, BackwardRows<S>{real, count, scale, pointers});
+    }
+
+    // Adds what the step's own output receives, and measures.
+    void receive(Index row, Index at) const {
+        const Index H = units();
+        if (call_.grad_outputs) {
+            S* const grad = call_.grad_state[0] + row * H;
+            const S* const from = call_.grad_outputs + at * H;
+            for_vectors<S>(H, [&](Index unit, int width) {
+                store(grad + unit, load(grad + unit, width) + load(from + unit, width), width);
+            });
+        }
+        if (!call_.norms) return;
+        for (int state = 0; state < states_; ++state) {
+            call_.norms[at * states_ + state] = norm(call_.grad_state[state] + row * H, H);
+        }
+    }
+
+    BackwardRow<S> row_at(Index row, Index step, Index at) const {
+        const Index H = units(), before = at + (call_.layer.reverse ? 1 : -1);
+        const bool lstm = call_.layer.cell == Cell::lstm;
+        return {
+            .h = step == 0 ? call_.state[0] + row * H : call_.outputs + before * H,
+            .c = !lstm       ? nullptr
+                 : step == 0 ? call_.state[1] + row * H
+                             : call_.saved + before * H,
+            .gates = call_.gates + at * gates_ * H,
+            .saved = call_.saved ? call_.saved + at * H : nullptr,
+            .dropout = call_.dropout ? call_.dropout + row * H : nullptr,
+            .grad_product = call_.grad_product + at * gates_ * H,
+            .grad_h = call_.grad_state[0] + row * H,
+            .grad_c = lstm ? call_.grad_state[1] + row * H : nullptr,
+        };
+    }
+
+    const BackwardScan<S>& call_;
+    const CellType& cell_;
+    const Index gates_;
+    const int states_;
+    const Slices slices_;
+    const Index rows_;
+    const Buffer<BackwardRow<S>> real_;  // (slices, rows)
+    const Buffer<const S*> pointers_;    // (slices, rows)
+};
+
+}  // namespace gatewise::GATEWISE_ISA

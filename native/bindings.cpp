@@ -1,0 +1,212 @@
+// The Python module gatewise._native: addresses and sizes in, checked names, the GIL released.
+//
+// Tensors travel as addresses: converting twelve of them through DLPack costs more than a short
+// sequence takes. gatewise/kernels/cpu.py owns every check of shape, type and contiguity; an
+// address of 0 stands for an absent array. kernels.h says what each array holds.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "dispatch.h"
+
+namespace nb = nanobind;
+
+namespace gatewise {
+namespace {
+
+using Address = std::uintptr_t;
+using MatrixArgument = std::tuple<Address, Index, Index>;    // address, row stride, column stride
+using SequenceArgument = std::tuple<Address, Index, Index>;  // address, batch stride, time stride
+using StateArgument = std::tuple<Address, Address>;          // h, and an LSTM's c or 0
+
+template <class Value, std::size_t size>
+Value named(const char* what, std::string_view name,
+            const std::pair<std::string_view, Value> (&table)[size]) {
+    for (const auto& [known, value] : table) {
+        if (known == name) return value;
+    }
+    throw std::invalid_argument("The native kernels know no " + std::string(what) + " '" +
+                                std::string(name) + "'.");
+}
+
+constexpr std::pair<std::string_view, Cell> cells[] = {
+    {"lstm", Cell::lstm},
+    {"gru_reset_after", Cell::gru_reset_after},
+    {"gru_reset_before", Cell::gru_reset_before},
+    {"simple_rnn", Cell::simple_rnn},
+};
+constexpr std::pair<std::string_view, Activation> activations[] = {
+    {"linear", Activation::linear},
+    {"tanh", Activation::tanh},
+    {"sigmoid", Activation::sigmoid},
+    {"relu", Activation::relu},
+    {"hard_sigmoid", Activation::hard_sigmoid},
+    {"softsign", Activation::softsign},
+};
+constexpr std::pair<std::string_view, Path> paths[] = {
+    {"full", Path::full},
+    {"diagonal", Path::diagonal},
+    {"cell", Path::cell},
+};
+constexpr std::pair<std::string_view, Reduce> reductions[] = {
+    {"all", Reduce::all},
+    {"sample", Reduce::sample},
+    {"step", Reduce::step},
+};
+
+// batch, time, inputs, units, threads
+using Sizes = std::tuple<Index, Index, Index, Index, int>;
+
+Layer layer_of(std::string_view cell, std::string_view activation,
+               std::string_view recurrent_activation, bool reverse, const Sizes& sizes) {
+    const auto [batch, time, inputs, units, threads] = sizes;
+    if (batch < 1 || time < 1 || inputs < 1 || units < 1 || threads < 1) {
+        throw std::invalid_argument(
+            "The native kernels need at least one row, step, input, unit and thread.");
+    }
+    return {named("cell", cell, cells),
+            named("activation", activation, activations),
+            named("activation", recurrent_activation, activations),
+            reverse,
+            batch,
+            time,
+            inputs,
+            units,
+            threads};
+}
+
+template <class T>
+T* at(Address address) {
+    return reinterpret_cast<T*>(address);
+}
+
+template <class S>
+Matrix<S> matrix(const MatrixArgument& argument) {
+    return {at<const S>(std::get<0>(argument)), std::get<1>(argument), std::get<2>(argument)};
+}
+
+template <class S>
+Sequence<S> sequence(const SequenceArgument& argument) {
+    return {at<const S>(std::get<0>(argument)), std::get<1>(argument), std::get<2>(argument)};
+}
+
+template <class S>
+const Kernels<S>& kernels();
+template <>
+const Kernels<float>& kernels<float>() {
+    return *chosen().of_float;
+}
+template <>
+const Kernels<double>& kernels<double>() {
+    return *chosen().of_double;
+}
+
+// Calls `run` with a value of the scalar type.
+template <class Run>
+void with_scalar(bool is_double, const Run& run) {
+    const nb::gil_scoped_release release;
+    is_double ? run(double{}) : run(float{});
+}
+
+void forward(bool is_double, const Layer& layer, const SequenceArgument& x, const MatrixArgument& W,
+             const MatrixArgument& U, Address bias, const StateArgument& state, Address mask,
+             Address dropout, Address outputs, const StateArgument& final_state, Address gates,
+             Address saved) {
+    with_scalar(is_double, [&]<class S>(S) {
+        kernels<S>().forward({layer,
+                              sequence<S>(x),
+                              matrix<S>(W),
+                              matrix<S>(U),
+                              at<const S>(bias),
+                              {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
+                              at<const bool>(mask),
+                              at<const S>(dropout),
+                              at<S>(outputs),
+                              {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
+                              at<S>(gates),
+                              at<S>(saved)});
+    });
+}
+
+void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
+                   const StateArgument& grad_final, Address outputs, Address gates, Address saved,
+                   const MatrixArgument& U, const StateArgument& state, Address mask,
+                   Address dropout, Address scale, std::string_view path, Address grad_product,
+                   const StateArgument& grad_state, Address norms) {
+    const Path way = named("path", path, paths);
+    with_scalar(is_double, [&]<class S>(S) {
+        kernels<S>().backward_scan(
+            {layer,
+             at<const S>(grad_outputs),
+             {at<const S>(std::get<0>(grad_final)), at<const S>(std::get<1>(grad_final))},
+             at<const S>(outputs),
+             at<const S>(gates),
+             at<const S>(saved),
+             matrix<S>(U),
+             {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
+             at<const bool>(mask),
+             at<const S>(dropout),
+             at<const S>(scale),
+             way,
+             at<S>(grad_product),
+             {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
+             at<S>(norms)});
+    });
+}
+
+void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce,
+                     const SequenceArgument& x, Address outputs, Address gates,
+                     Address grad_product, Address state, Address mask, Address dropout,
+                     Address grad_W, Address grad_U, Address grad_bias) {
+    const Reduce reduction = named("reduction", reduce, reductions);
+    with_scalar(is_double, [&]<class S>(S) {
+        kernels<S>().weight_gradient(
+            {layer, reduction, sequence<S>(x), at<const S>(outputs), at<const S>(gates),
+             at<const S>(grad_product), at<const S>(state), at<const bool>(mask),
+             at<const S>(dropout), at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)});
+    });
+}
+
+void input_gradient(bool is_double, const Layer& layer, Address grad_product,
+                    const MatrixArgument& W, Address grad_x) {
+    with_scalar(is_double, [&]<class S>(S) {
+        kernels<S>().input_gradient(
+            {layer, at<const S>(grad_product), matrix<S>(W), at<S>(grad_x)});
+    });
+}
+
+std::vector<std::string> available_names() {
+    std::vector<std::string> names;
+    for (const InstructionSet& set : available()) names.emplace_back(set.name);
+    return names;
+}
+
+}  // namespace
+}  // namespace gatewise
+
+NB_MODULE(_native, module) {
+    using namespace gatewise;
+    module.doc() = "The native CPU kernels; gatewise.kernels.cpu is their only caller.";
+    nb::class_<Layer>(module, "Layer", "A layer's equation and sizes, and the threads to use.")
+        .def("__init__",
+             [](Layer* self, std::string_view cell, std::string_view activation,
+                std::string_view recurrent_activation, bool reverse, const Sizes& sizes) {
+                 new (self) Layer(layer_of(cell, activation, recurrent_activation, reverse, sizes));
+             });
+    module.def("forward", &forward);
+    module.def("backward_scan", &backward_scan);
+    module.def("weight_gradient", &weight_gradient);
+    module.def("input_gradient", &input_gradient);
+    module.def("isa", [] { return std::string(chosen().name); }, "The instruction set in use.");
+    module.def("available_isas", &available_names,
+               "What was compiled and this processor can run, slowest first.");
+}

@@ -1,0 +1,191 @@
+// The loop over time, forward: what is carried, what is masked.
+//
+// A cell supplies what one step does to the rows that are real at that step. Masked rows never
+// reach it, so what their input holds cannot matter.
+
+#pragma once
+
+#include "scan.h"
+
+namespace gatewise::GATEWISE_ISA {
+
+// One real row at one step. Ranges of GH are [gate][unit].
+template <class S>
+struct ForwardRow {
+    const S* h;        // (H) before the step
+    const S* dropout;  // (H) or null
+    const S* product;  // (GH) x W + b; may be the same memory as gates
+    S* gates;          // (GH) or null
+    S* c;              // (H) LSTM: updated in place
+    S* saved;          // (H) or null
+    S* outputs;        // (H)
+};
+
+template <class S>
+struct ForwardRows {
+    const ForwardRow<S>* row;
+    Index count;
+    const S** seen;  // (count): h of each row, times its dropout; a cell may overwrite the pointers
+};
+
+// x W + b for a chunk of steps of one slice.
+template <class S>
+struct InputProduct {
+    const Forward<S>& call;
+    PlainBuffer<S> W;
+    Buffer<S> bias;  // (GH): all that does not depend on x or h
+
+    explicit InputProduct(const Forward<S>& forward)
+        : call(forward),
+          W(forward.layer.inputs, gates_of(forward.layer.cell) * forward.layer.units),
+          bias(gates_of(forward.layer.cell) * forward.layer.units) {}
+
+    void pack(Member member) const {
+        const Index units = call.layer.units, columns = gates_of(call.layer.cell) * units;
+        gatewise::GATEWISE_ISA::pack(*W, call.W, 0, member);
+        if (member.index != 0) return;
+        if (call.bias == nullptr) return clear(bias.data(), columns);
+        copy(bias.data(), call.bias, columns);
+        if (call.layer.cell ==
+            Cell::gru_reset_after) {  // the second row's z and r join the first's
+            for (Index column = 0; column < 2 * units; ++column)
+                bias.data()[column] += call.bias[columns + column];
+        }
+    }
+
+    void multiply(const S* const* x, S* const* product, Index count) const {
+        gatewise::GATEWISE_ISA::multiply(
+            *W, Rows<S>{x, count}, [&](Index row, Index column, int width, const S* sums) {
+                store(product[row] + column, load(sums) + load(bias.data() + column, width), width);
+            });
+    }
+};
+
+template <class S, class CellType>
+class ForwardLoop {
+public:
+    ForwardLoop(const Forward<S>& call, const CellType& cell)
+        : call_(call),
+          cell_(cell),
+          gates_(gates_of(call.layer.cell)),
+          slices_(slices_of(call.layer)),
+          rows_(slices_.most_rows()),
+          chunk_(chunk_steps()),
+          input_(call),
+          products_(call.gates ? 0 : slices_.count * padded<S>(chunk_ * rows_ * gates_ * units())),
+          seen_(call.dropout ? slices_.count * padded<S>(rows_ * units()) : 0),
+          real_(slices_.count * padded<ForwardRow<S>>(rows_)),
+          pointers_(slices_.count * padded<const S*>((2 + chunk_) * rows_)),
+          targets_(slices_.count * padded<S*>(chunk_ * rows_)) {}
+
+    void run() const {
+        parallel(slices_.count, [&](Member member) {
+            input_.pack(member);
+            cell_.pack(member);
+            member.barrier();
+            slices_.run(member, [&](int slice, Range rows) { run_slice(slice, rows); });
+        });
+    }
+
+private:
+    Index units() const { return call_.layer.units; }
+
+    // As many steps as keep their input products in the second-level cache.
+    Index chunk_steps() const {
+        constexpr Index budget = 256 * 1024;
+        const Index step = rows_ * gates_ * units() * Index(sizeof(S));
+        return larger(1, smaller(call_.layer.time, budget / step));
+    }
+
+    S* product_at(int slice, Range rows, Index row, Index step, Index first_step) const {
+        if (call_.gates)
+            return call_.gates +
+                   (row * call_.layer.time + time_at(call_.layer, step)) * gates_ * units();
+        S* const products = products_.data() + slice * padded<S>(chunk_ * rows_ * gates_ * units());
+        return products + ((step - first_step) * rows_ + row - rows.begin) * gates_ * units();
+    }
+
+    void run_slice(int slice, Range rows) const {
+        const Layer& layer = call_.layer;
+        const S** const h = pointers_.data() + slice * padded<const S*>((2 + chunk_) * rows_);
+        for (Index row = rows.begin; row < rows.end; ++row) {
+            h[row - rows.begin] = call_.state[0] + row * units();
+            if (layer.cell == Cell::lstm) {
+                copy(call_.final_state[1] + row * units(), call_.state[1] + row * units(), units());
+            }
+        }
+        for (Index first = 0; first < layer.time; first += chunk_) {
+            const Index last = smaller(first + chunk_, layer.time);
+            multiply_inputs(slice, rows, first, last, h + 2 * rows_);
+            for (Index step = first; step < last; ++step)
+                run_step(slice, rows, step, first, h, h + rows_);
+        }
+        for (Index row = rows.begin; row < rows.end; ++row) {
+            copy(call_.final_state[0] + row * units(), h[row - rows.begin], units());
+        }
+    }
+
+    void multiply_inputs(int slice, Range rows, Index first, Index last, const S** x) const {
+        S** const products = targets_.data() + slice * padded<S*>(chunk_ * rows_);
+        Index count = 0;
+        for (Index row = rows.begin; row < rows.end; ++row) {
+            for (Index step = first; step < last; ++step) {
+                const Index t = time_at(call_.layer, step);
+                if (!is_real(call_.mask, call_.layer, row, t)) continue;
+                x[count] = call_.x.data + row * call_.x.batch_stride + t * call_.x.time_stride;
+                products[count++] = product_at(slice, rows, row, step, first);
+            }
+        }
+        input_.multiply(x, products, count);
+    }
+
+    void run_step(int slice, Range rows, Index step, Index first_step, const S** h,
+                  const S** seen) const {
+        const Index H = units(), t = time_at(call_.layer, step);
+        ForwardRow<S>* const real = real_.data() + slice * padded<ForwardRow<S>>(rows_);
+        Index count = 0;
+        for (Index row = rows.begin; row < rows.end; ++row) {
+            const Index at = row * call_.layer.time + t;
+            const S*& before = h[row - rows.begin];
+            S* const outputs = call_.outputs + at * H;
+            S* const gates = call_.gates ? call_.gates + at * gates_ * H : nullptr;
+            S* const saved = call_.saved ? call_.saved + at * H : nullptr;
+            S* const c = call_.final_state[1] ? call_.final_state[1] + row * H : nullptr;
+            if (is_real(call_.mask, call_.layer, row, t)) {
+                const S* const dropout = call_.dropout ? call_.dropout + row * H : nullptr;
+                const S* const product = product_at(slice, rows, row, step, first_step);
+                seen[count] = dropout ? dropped(slice, count, before, dropout) : before;
+                real[count++] = {before, dropout, product, gates, c, saved, outputs};
+            } else {
+                copy(outputs, before, H);
+                if (gates) clear(gates, gates_ * H);
+                if (saved && c) copy(saved, c, H);
+                if (saved && !c) clear(saved, H);
+            }
+            before = outputs;
+        }
+        cell_.step(slice, ForwardRows<S>{real, count, seen});
+    }
+
+    const S* dropped(int slice, Index place, const S* h, const S* dropout) const {
+        S* const seen = seen_.data() + slice * padded<S>(rows_ * units()) + place * units();
+        for_vectors<S>(units(), [&](Index unit, int count) {
+            store(seen + unit, load(h + unit, count) * load(dropout + unit, count), count);
+        });
+        return seen;
+    }
+
+    const Forward<S>& call_;
+    const CellType& cell_;
+    const Index gates_;
+    const Slices slices_;
+    const Index rows_, chunk_;
+    const InputProduct<S> input_;
+    const Buffer<S> products_;          // (slices, chunk, rows, GH), where the gates are not wanted
+    const Buffer<S> seen_;              // (slices, rows, H): h with dropout
+    const Buffer<ForwardRow<S>> real_;  // (slices, rows)
+    const Buffer<const S*> pointers_;   // (slices, (2 + chunk) rows): h, seen, x
+    const Buffer<S*> targets_;          // (slices, chunk rows)
+};
+
+}  // namespace gatewise::GATEWISE_ISA

@@ -1,0 +1,281 @@
+// The gated recurrent unit in both forms: one step forward and one back, for one vector of units.
+//
+//     z, r = gate(x W + b + (d h) U + b')
+//     n = squash(x W_h + b_h + r q),  q = (d h) U_h + b'_h      reset after the product, or
+//     n = squash(x W_h + (r d h) U_h + b_h)                     reset before it
+//     h' = z h + (1 - z) n
+//
+// Cho et al. 2014, arXiv 1406.1078. d is the recurrent dropout; the z and r parts of b' are already
+// in the input product.
+
+#pragma once
+
+#include "activations.h"
+#include "backward_scan.h"
+#include "forward_scan.h"
+
+namespace gatewise::GATEWISE_ISA {
+
+// Stores n's consequences: h', and what the backward pass needs.
+template <class S>
+GATEWISE_INLINE void finish_gru(const ForwardRow<S>& at, Index units, Index unit, int count,
+                                Vector<S> z, Vector<S> n) {
+    store(at.outputs + unit, fma(z, load(at.h + unit, count), (S(1) - z) * n), count);
+    if (at.gates == nullptr) return;
+    store(at.gates + unit, z, count);
+    store(at.gates + 2 * units + unit, n, count);
+}
+
+// What both forms differentiate first. Turns grad_h into its direct part, z grad_h.
+template <class S>
+struct GruCotangents {
+    Vector<S> product_z, product_h;
+};
+
+template <class S>
+GATEWISE_INLINE GruCotangents<S> differentiate_update(const BackwardRow<S>& at, Index units,
+                                                      Index unit, int count, Activation squash,
+                                                      Activation gate) {
+    const Vector<S> z = load(at.gates + unit, count), n = load(at.gates + 2 * units + unit, count);
+    const Vector<S> grad_h = load(at.grad_h + unit, count);
+    const Vector<S> product_z = grad_h * (load(at.h + unit, count) - n) * slope<S>(gate, z);
+    const Vector<S> product_h = grad_h * (S(1) - z) * slope<S>(squash, n);
+    store(at.grad_product + unit, product_z, count);
+    store(at.grad_product + 2 * units + unit, product_h, count);
+    store(at.grad_h + unit, grad_h * z, count);
+    return {product_z, product_h};
+}
+
+// grad_h = (direct part + d * through U) * scale
+template <class S>
+GATEWISE_INLINE void finish_backward(const BackwardRow<S>& at, Index unit, int count,
+                                     Vector<S> through, S scale) {
+    const Vector<S> direct = load(at.grad_h + unit, count);
+    store(at.grad_h + unit, fma(through, dropout_at(at, unit, count), direct) * scale, count);
+}
+
+// ---- reset after the product
+
+template <class S, class Activations>
+class GruAfterForward {
+public:
+    GruAfterForward(const Forward<S>& call, Activations activations)
+        : activations_(activations),
+          call_(call),
+          U_(call.layer.units, call.layer.units),
+          bias_(call.layer.units) {}
+
+    void pack(Member member) const {
+        const Index H = call_.layer.units;
+        gatewise::GATEWISE_ISA::pack(*U_, call_.U, H, member);
+        if (member.index != 0) return;
+        if (call_.bias) {
+            copy(bias_.data(), call_.bias + 5 * H, H);  // b'_h, the last of (2, 3H)
+        } else {
+            clear(bias_.data(), H);
+        }
+    }
+
+    void step(int, const ForwardRows<S>& rows) const {
+        multiply(*U_, Rows<S>{rows.seen, rows.count},
+                 [&](Index row, Index unit, int count, const S* sums) {
+                     update(rows.row[row], unit, count, sums);
+                 });
+    }
+
+private:
+    void update(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
+        const Index H = call_.layer.units;
+        const Activation gate = activations_.recurrent_activation;
+        const Vector<S> z = activate<S>(gate, load(at.product + unit, count) + load(sums));
+        const Vector<S> r =
+            activate<S>(gate, load(at.product + H + unit, count) + load(sums + lanes<S>));
+        const Vector<S> q = load(sums + 2 * lanes<S>) + load(bias_.data() + unit, count);
+        const Vector<S> n =
+            activate<S>(activations_.activation, fma(r, q, load(at.product + 2 * H + unit, count)));
+        finish_gru(at, H, unit, count, z, n);
+        if (at.gates == nullptr) return;
+        store(at.gates + H + unit, r, count);
+        store(at.saved + unit, q, count);
+    }
+
+    [[no_unique_address]] const Activations activations_;
+    const Forward<S>& call_;
+    const PackedBuffer<S, 3, 1> U_;
+    const Buffer<S> bias_;  // (H): b'_h
+};
+
+template <class S, class Activations>
+class GruAfterBackward {
+public:
+    GruAfterBackward(const BackwardScan<S>& call, Activations activations)
+        : activations_(activations),
+          call_(call),
+          rows_(slices_of(call.layer).most_rows()),
+          U_(call.path, call.U, 0, 3, call.layer.units),
+          recurrent_(slices_of(call.layer).count * padded<S>(rows_ * 3 * call.layer.units)) {}
+
+    void pack(Member member) const { U_.pack(member); }
+
+    void step_backward(int slice, const BackwardRows<S>& rows) const {
+        const Index H = call_.layer.units;
+        S* const recurrent = recurrent_.data() + slice * padded<S>(rows_ * 3 * H);
+        for (Index row = 0; row < rows.count; ++row) {
+            S* const to = recurrent + row * 3 * H;
+            for_vectors<S>(
+                H, [&](Index unit, int count) { differentiate(rows.row[row], unit, count, to); });
+            rows.pointers[row] = to;
+        }
+        U_.multiply(rows.pointers, rows.count,
+                    [&](Index row, Index unit, int count, Vector<S> sum) {
+                        finish_backward(rows.row[row], unit, count, sum, rows.scale);
+                    });
+    }
+
+private:
+    // `recurrent` (3H) receives the cotangents of the recurrent product, which differ in the
+    // candidate's part.
+    void differentiate(const BackwardRow<S>& at, Index unit, int count, S* recurrent) const {
+        const Index H = call_.layer.units;
+        const Activation gate = activations_.recurrent_activation;
+        const GruCotangents<S> grad =
+            differentiate_update(at, H, unit, count, activations_.activation, gate);
+        const Vector<S> r = load(at.gates + H + unit, count);
+        const Vector<S> product_r =
+            grad.product_h * load(at.saved + unit, count) * slope<S>(gate, r);
+        store(at.grad_product + H + unit, product_r, count);
+        store(recurrent + unit, grad.product_z, count);
+        store(recurrent + H + unit, product_r, count);
+        store(recurrent + 2 * H + unit, grad.product_h * r, count);
+    }
+
+    [[no_unique_address]] const Activations activations_;
+    const BackwardScan<S>& call_;
+    const Index rows_;
+    const Through<S> U_;
+    const Buffer<S> recurrent_;  // (slices, rows, 3H)
+};
+
+// ---- reset before the product
+
+template <class S, class Activations>
+class GruBeforeForward {
+public:
+    GruBeforeForward(const Forward<S>& call, Activations activations)
+        : activations_(activations),
+          call_(call),
+          rows_(slices_of(call.layer).most_rows()),
+          U_gates_(call.layer.units, call.layer.units),
+          U_candidate_(call.layer.units, call.layer.units),
+          update_(slices_of(call.layer).count * padded<S>(rows_ * call.layer.units)),
+          reset_(slices_of(call.layer).count * padded<S>(rows_ * call.layer.units)) {}
+
+    void pack(Member member) const {
+        const Index H = call_.layer.units;
+        gatewise::GATEWISE_ISA::pack(*U_gates_, call_.U, H, member);
+        gatewise::GATEWISE_ISA::pack(*U_candidate_, from_column(call_.U, 2 * H), 0, member);
+    }
+
+    void step(int slice, const ForwardRows<S>& rows) const {
+        const Index H = call_.layer.units;
+        S* const update = update_.data() + slice * padded<S>(rows_ * H);
+        S* const reset = reset_.data() + slice * padded<S>(rows_ * H);
+        multiply(*U_gates_, Rows<S>{rows.seen, rows.count},
+                 [&](Index row, Index unit, int count, const S* sums) {
+                     gate(rows.row[row], unit, count, sums, rows.seen[row], update + row * H,
+                          reset + row * H);
+                 });
+        for (Index row = 0; row < rows.count; ++row) rows.seen[row] = reset + row * H;
+        multiply(*U_candidate_, Rows<S>{rows.seen, rows.count},
+                 [&](Index row, Index unit, int count, const S* sums) {
+                     const ForwardRow<S>& at = rows.row[row];
+                     const Vector<S> product = load(at.product + 2 * H + unit, count) + load(sums);
+                     const Vector<S> n = activate<S>(activations_.activation, product);
+                     finish_gru(at, H, unit, count, load(update + row * H + unit, count), n);
+                 });
+    }
+
+private:
+    // z into `update`, r d h into `reset`: (H) each.
+    void gate(const ForwardRow<S>& at, Index unit, int count, const S* sums, const S* seen,
+              S* update, S* reset) const {
+        const Index H = call_.layer.units;
+        const Activation activation = activations_.recurrent_activation;
+        const Vector<S> z = activate<S>(activation, load(at.product + unit, count) + load(sums));
+        const Vector<S> r =
+            activate<S>(activation, load(at.product + H + unit, count) + load(sums + lanes<S>));
+        store(update + unit, z, count);
+        store(reset + unit, r * load(seen + unit, count), count);
+        if (at.gates) store(at.gates + H + unit, r, count);
+    }
+
+    [[no_unique_address]] const Activations activations_;
+    const Forward<S>& call_;
+    const Index rows_;
+    const PackedBuffer<S, 2, 2> U_gates_;
+    const PlainBuffer<S> U_candidate_;
+    const Buffer<S> update_, reset_;  // (slices, rows, H) each
+};
+
+template <class S, class Activations>
+class GruBeforeBackward {
+public:
+    GruBeforeBackward(const BackwardScan<S>& call, Activations activations)
+        : activations_(activations),
+          call_(call),
+          U_gates_(call.path, call.U, 0, 2, call.layer.units),
+          U_candidate_(call.path == Path::full ? Path::cell : call.path, call.U, 2, 1,
+                       call.layer.units),
+          U_reset_(Path::full, call.U, 2, 1, call.layer.units) {}
+
+    void pack(Member member) const {
+        U_gates_.pack(member);
+        U_candidate_.pack(member);
+        U_reset_.pack(member);
+    }
+
+    void step_backward(int, const BackwardRows<S>& rows) const {
+        const Index H = call_.layer.units;
+        for (Index row = 0; row < rows.count; ++row) {
+            const BackwardRow<S>& at = rows.row[row];
+            for_vectors<S>(H, [&](Index unit, int count) {
+                differentiate_update(at, H, unit, count, activations_.activation,
+                                     activations_.recurrent_activation);
+            });
+            rows.pointers[row] = at.grad_product + 2 * H;
+        }
+        // The reset gate belongs to this very step, so its cotangent takes the whole of U_h on
+        // every path.
+        U_reset_.multiply(rows.pointers, rows.count,
+                          [&](Index row, Index unit, int count, Vector<S> sum) {
+                              reset(rows.row[row], unit, count, sum);
+                          });
+        for (Index row = 0; row < rows.count; ++row)
+            rows.pointers[row] = rows.row[row].grad_product;
+        U_gates_.multiply(rows.pointers, rows.count,
+                          [&](Index row, Index unit, int count, Vector<S> sum) {
+                              finish_backward(rows.row[row], unit, count, sum, rows.scale);
+                          });
+    }
+
+private:
+    // `sum` is the cotangent of r d h.
+    void reset(const BackwardRow<S>& at, Index unit, int count, Vector<S> sum) const {
+        const Index H = call_.layer.units;
+        const Vector<S> dropout = dropout_at(at, unit, count), r = load(at.gates + H + unit, count);
+        const Vector<S> seen = load(at.h + unit, count) * dropout;
+        store(at.grad_product + H + unit,
+              sum * seen * slope<S>(activations_.recurrent_activation, r), count);
+        const Vector<S> through =
+            call_.path == Path::full
+                ? sum
+                : U_candidate_.along_diagonal(at.grad_product + 2 * H, unit, count);
+        store(at.grad_h + unit, fma(through, r * dropout, load(at.grad_h + unit, count)), count);
+    }
+
+    [[no_unique_address]] const Activations activations_;
+    const BackwardScan<S>& call_;
+    const Through<S> U_gates_, U_candidate_, U_reset_;
+};
+
+}  // namespace gatewise::GATEWISE_ISA

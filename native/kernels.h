@@ -1,0 +1,118 @@
+// The contract of the native kernels: what goes in, what comes out, who owns it.
+//
+// Sizes: B batch, T time, I inputs, H units, G gates (LSTM 4: i f g o; GRU 3: z r h; simple RNN 1).
+// S is float or double. Unless a stride is named, arrays are contiguous in the order written.
+// Every pointer is borrowed for the call. Outputs may hold anything on entry, are wholly written,
+// and overlap neither an input nor each other. A null pointer is allowed where the comment says so.
+//
+// This header holds data only, no functions: it is seen by translation units built for different
+// instruction sets, and a function emitted by one of them could be linked into another.
+
+#pragma once
+
+#include <cstddef>
+
+namespace gatewise {
+
+using Index = std::ptrdiff_t;
+
+enum class Cell { lstm, gru_reset_after, gru_reset_before, simple_rnn };
+enum class Activation { linear, tanh, sigmoid, relu, hard_sigmoid, softsign };
+enum class Path { full, diagonal, cell };
+enum class Reduce { all, sample, step };
+
+// What every call must know about the layer and the machine.
+struct Layer {
+    Cell cell;
+    Activation activation;            // of the candidate, and of an LSTM's c
+    Activation recurrent_activation;  // of the gates
+    bool reverse;                     // process t = T-1 ... 0; arrays stay indexed by their own t
+    Index batch, time, inputs, units;
+    int threads;  // at most this many; the bits of the result do not depend on it
+};
+
+// Element (row, column) of a matrix is data[row * row_stride + column * column_stride].
+template <class S>
+struct Matrix {
+    const S* data;
+    Index row_stride, column_stride;
+};
+
+// Element (b, t, i) of the input is data[b * batch_stride + t * time_stride + i].
+template <class S>
+struct Sequence {
+    const S* data;
+    Index batch_stride, time_stride;
+};
+
+template <class S>
+struct Forward {
+    Layer layer;
+    Sequence<S> x;      // (B, T, I)
+    Matrix<S> W;        // (I, GH)
+    Matrix<S> U;        // (H, GH)
+    const S* bias;      // (GH), GRU with reset_after (2, GH); null: none
+    const S* state[2];  // (B, H) each: h, and an LSTM's c
+    const bool* mask;   // (B, T), true where a step is real; null: everywhere
+    const S* dropout;   // (B, H), multiplies h in the recurrent product; null: ones
+    S* outputs;         // (B, T, H): h after step t
+    S* final_state[2];  // (B, H) each: h, and an LSTM's c, after the last processed step
+    S* gates;           // (B, T, GH) activated, zero at masked steps; null: not wanted
+    S* saved;  // (B, T, H): LSTM c, GRU with reset_after h U_h + b'_h; null with gates, or by cell
+};
+
+template <class S>
+struct BackwardScan {
+    Layer layer;
+    const S* grad_outputs;   // (B, T, H); null: zeros
+    const S* grad_final[2];  // (B, H) each; null: zeros
+    const S* outputs;        // (B, T, H), gates and saved: as the forward pass wrote them
+    const S* gates;          // (B, T, GH)
+    const S* saved;          // (B, T, H); null where the cell has none
+    Matrix<S> U;             // (H, GH)
+    const S* state[2];       // (B, H) each
+    const bool* mask;        // (B, T); null: every step is real
+    const S* dropout;        // (B, H); null: ones
+    const S* scale;          // (T): factor on what step t hands to the step before it; null: ones
+    Path path;               // which way the cotangent may take through U
+    S* grad_product;         // (B, T, GH): dL/dP, zero at masked steps
+    S* grad_state[2];        // (B, H) each: cotangents of the initial state
+    S* norms;  // (B, T, states): ||dL/dh_t||, and an LSTM's ||dL/dc_t||; null: not wanted
+};
+
+// The sum over N = B T steps (all), or one result for each sample or each time step: the outputs
+// have a leading axis of 1, B or T.
+template <class S>
+struct WeightGradient {
+    Layer layer;
+    Reduce reduce;
+    Sequence<S> x;          // (B, T, I)
+    const S* outputs;       // (B, T, H)
+    const S* gates;         // (B, T, GH)
+    const S* grad_product;  // (B, T, GH)
+    const S* state;         // (B, H): the initial h
+    const bool* mask;       // (B, T); null: every step is real
+    const S* dropout;       // (B, H); null: ones
+    S* grad_W;              // (., I, GH)
+    S* grad_U;              // (., H, GH)
+    S* grad_bias;           // (., GH), GRU with reset_after (., 2, GH); null: no bias
+};
+
+template <class S>
+struct InputGradient {
+    Layer layer;
+    const S* grad_product;  // (B, T, GH)
+    Matrix<S> W;            // (I, GH)
+    S* grad_x;              // (B, T, I)
+};
+
+// One instruction set's kernels for one scalar type.
+template <class S>
+struct Kernels {
+    void (*forward)(const Forward<S>&);
+    void (*backward_scan)(const BackwardScan<S>&);
+    void (*weight_gradient)(const WeightGradient<S>&);
+    void (*input_gradient)(const InputGradient<S>&);
+};
+
+}  // namespace gatewise

@@ -1,0 +1,28 @@
+#include "lstm.h"
+
+#include "cells.h"
+
+namespace gatewise::GATEWISE_ISA {
+
+template <class S>
+void lstm_forward(const Forward<S>& call) {
+    with_activations(call.layer, [&](auto activations) {
+        const LstmForward<S, decltype(activations)> cell(call, activations);
+        ForwardLoop(call, cell).run();
+    });
+}
+
+template <class S>
+void lstm_backward_scan(const BackwardScan<S>& call) {
+    with_activations(call.layer, [&](auto activations) {
+        const LstmBackward<S, decltype(activations)> cell(call, activations);
+        BackwardLoop(call, cell).run();
+    });
+}
+
+template void lstm_forward(const Forward<float>&);
+template void lstm_forward(const Forward<double>&);
+template void lstm_backward_scan(const BackwardScan<float>&);
+template void lstm_backward_scan(const BackwardScan<double>&);
+
+}  // namespace gatewise::GATEWISE_ISA

@@ -1,0 +1,106 @@
+// The LSTM: one step forward and one back, for one vector of units.
+//
+//     i, f, o = gate(x W + (d h) U + b)      g = squash(x W + (d h) U + b)
+//     c' = f c + i g                         h' = o squash(c')
+//
+// Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000. d is the recurrent dropout.
+
+#pragma once
+
+#include "activations.h"
+#include "backward_scan.h"
+#include "forward_scan.h"
+
+namespace gatewise::GATEWISE_ISA {
+
+template <class S, class Activations>
+class LstmForward {
+public:
+    LstmForward(const Forward<S>& call, Activations activations)
+        : activations_(activations), call_(call), U_(call.layer.units, call.layer.units) {}
+
+    void pack(Member member) const {
+        gatewise::GATEWISE_ISA::pack(*U_, call_.U, call_.layer.units, member);
+    }
+
+    void step(int, const ForwardRows<S>& rows) const {
+        multiply(*U_, Rows<S>{rows.seen, rows.count},
+                 [&](Index row, Index unit, int count, const S* sums) {
+                     update(rows.row[row], unit, count, sums);
+                 });
+    }
+
+private:
+    void update(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
+        const Index H = call_.layer.units;
+        const auto product = [&](int gate) {
+            return load(at.product + gate * H + unit, count) + load(sums + gate * lanes<S>);
+        };
+        const Vector<S> i = activate<S>(activations_.recurrent_activation, product(0));
+        const Vector<S> f = activate<S>(activations_.recurrent_activation, product(1));
+        const Vector<S> g = activate<S>(activations_.activation, product(2));
+        const Vector<S> o = activate<S>(activations_.recurrent_activation, product(3));
+        const Vector<S> c = fma(f, load(at.c + unit, count), i * g);
+        store(at.c + unit, c, count);
+        store(at.outputs + unit, o * activate<S>(activations_.activation, c), count);
+        if (at.gates == nullptr) return;
+        store(at.gates + unit, i, count);
+        store(at.gates + H + unit, f, count);
+        store(at.gates + 2 * H + unit, g, count);
+        store(at.gates + 3 * H + unit, o, count);
+        store(at.saved + unit, c, count);
+    }
+
+    [[no_unique_address]] const Activations activations_;
+    const Forward<S>& call_;
+    const PackedBuffer<S, 4, 1> U_;
+};
+
+template <class S, class Activations>
+class LstmBackward {
+public:
+    LstmBackward(const BackwardScan<S>& call, Activations activations)
+        : activations_(activations), call_(call), U_(call.path, call.U, 0, 4, call.layer.units) {}
+
+    void pack(Member member) const { U_.pack(member); }
+
+    void step_backward(int, const BackwardRows<S>& rows) const {
+        for (Index row = 0; row < rows.count; ++row) {
+            const BackwardRow<S>& at = rows.row[row];
+            for_vectors<S>(call_.layer.units, [&](Index unit, int count) {
+                differentiate(at, unit, count, rows.scale);
+            });
+            rows.pointers[row] = at.grad_product;
+        }
+        U_.multiply(
+            rows.pointers, rows.count, [&](Index row, Index unit, int count, Vector<S> sum) {
+                const BackwardRow<S>& at = rows.row[row];
+                store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale, count);
+            });
+    }
+
+private:
+    void differentiate(const BackwardRow<S>& at, Index unit, int count, S scale) const {
+        const Index H = call_.layer.units;
+        const Activation squash = activations_.activation, gate = activations_.recurrent_activation;
+        const Vector<S> i = load(at.gates + unit, count), f = load(at.gates + H + unit, count);
+        const Vector<S> g = load(at.gates + 2 * H + unit, count),
+                        o = load(at.gates + 3 * H + unit, count);
+        const Vector<S> squashed = activate<S>(squash, load(at.saved + unit, count));
+        const Vector<S> grad_h = load(at.grad_h + unit, count);
+        const Vector<S> grad_c =
+            fma(grad_h * o, slope<S>(squash, squashed), load(at.grad_c + unit, count));
+        store(at.grad_product + unit, grad_c * g * slope<S>(gate, i), count);
+        store(at.grad_product + H + unit, grad_c * load(at.c + unit, count) * slope<S>(gate, f),
+              count);
+        store(at.grad_product + 2 * H + unit, grad_c * i * slope<S>(squash, g), count);
+        store(at.grad_product + 3 * H + unit, grad_h * squashed * slope<S>(gate, o), count);
+        store(at.grad_c + unit, grad_c * f * scale, count);
+    }
+
+    [[no_unique_address]] const Activations activations_;
+    const BackwardScan<S>& call_;
+    const Through<S> U_;
+};
+
+}  // namespace gatewise::GATEWISE_ISA

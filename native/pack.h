@@ -1,0 +1,91 @@
+// A matrix packed for the product: what one step of the inner loop needs lies side by side.
+//
+// The columns of a matrix are G blocks (gates) of `units` columns each. A tile is V vectors of
+// units with all their gates; within a tile the order is [depth][vector][gate][lane], so a
+// pointwise update finds a unit's gates together while their sums are hot. G = 1 is a plain matrix.
+// The last tile may have fewer vectors; lanes beyond the last unit are zero.
+
+#pragma once
+
+#include "threads.h"
+
+namespace gatewise::GATEWISE_ISA {
+
+template <class S, int G, int V>
+struct Packed {
+    static constexpr Index tile_units = V * lanes<S>;
+
+    S* data;  // aligned to a vector, size(depth, units) numbers
+    Index depth, units;
+
+    static Index size(Index depth, Index units) {
+        return depth * G * ((units + lanes<S> - 1) / lanes<S> * lanes<S>);
+    }
+    Index tiles() const { return (units + tile_units - 1) / tile_units; }
+    Index first_unit(Index tile) const { return tile * tile_units; }
+    int vectors(Index tile) const {
+        return int(smaller(V, (units - first_unit(tile) + lanes<S> - 1) / lanes<S>));
+    }
+    S* panel(Index tile) const { return data + first_unit(tile) * G * depth; }
+};
+
+// A packed matrix that owns its memory for one call.
+template <class S, int G, int V>
+class PackedBuffer {
+public:
+    PackedBuffer(Index depth, Index units)
+        : memory_(Packed<S, G, V>::size(depth, units)), packed_{memory_.data(), depth, units} {}
+    const Packed<S, G, V>& operator*() const { return packed_; }
+
+private:
+    Buffer<S> memory_;
+    Packed<S, G, V> packed_;
+};
+
+// Packs one vector of one gate: `depth` rows of the columns from `column` on, `count` of them real.
+template <class S>
+void pack_vector(Matrix<S> from, Index column, int count, Index depth, S* to, Index to_stride) {
+    const S* first = from.data + column * from.column_stride;
+    if (from.column_stride == 1) {
+        for (Index k = 0; k < depth; ++k) {
+            store(to + k * to_stride, load(first + k * from.row_stride, count));
+        }
+        return;
+    }
+    for (int lane = 0; lane < lanes<S>; ++lane) {
+        for (Index k = 0; k < depth; ++k) {
+            to[k * to_stride + lane] =
+                lane < count ? first[lane * from.column_stride + k * from.row_stride] : S(0);
+        }
+    }
+}
+
+// Packs this member's share of the tiles. Gate g of unit u is column g * gate_stride + u of `from`.
+template <class S, int G, int V>
+void pack(const Packed<S, G, V>& to, Matrix<S> from, Index gate_stride, Member member) {
+    const Range tiles = share(member, to.tiles());
+    for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
+        const int vectors = to.vectors(tile);
+        for (int vector = 0; vector < vectors; ++vector) {
+            const Index unit = to.first_unit(tile) + vector * lanes<S>;
+            for (int gate = 0; gate < G; ++gate) {
+                pack_vector(from, gate * gate_stride + unit, lanes_before<S>(unit, to.units),
+                            to.depth, to.panel(tile) + (vector * G + gate) * lanes<S>,
+                            Index(vectors) * G * lanes<S>);
+            }
+        }
+    }
+}
+
+template <class S>
+GATEWISE_INLINE Matrix<S> transposed(Matrix<S> matrix) {
+    return {matrix.data, matrix.column_stride, matrix.row_stride};
+}
+
+// The same matrix without its first columns.
+template <class S>
+GATEWISE_INLINE Matrix<S> from_column(Matrix<S> matrix, Index column) {
+    return {matrix.data + column * matrix.column_stride, matrix.row_stride, matrix.column_stride};
+}
+
+}  // namespace gatewise::GATEWISE_ISA

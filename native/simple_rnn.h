@@ -1,0 +1,67 @@
+// The simple recurrent network: h' = squash(x W + (d h) U + b). Elman 1990.
+
+#pragma once
+
+#include "activations.h"
+#include "backward_scan.h"
+#include "forward_scan.h"
+
+namespace gatewise::GATEWISE_ISA {
+
+template <class S, class Activations>
+class SimpleRnnForward {
+public:
+    SimpleRnnForward(const Forward<S>& call, Activations activations)
+        : activations_(activations), call_(call), U_(call.layer.units, call.layer.units) {}
+
+    void pack(Member member) const { gatewise::GATEWISE_ISA::pack(*U_, call_.U, 0, member); }
+
+    void step(int, const ForwardRows<S>& rows) const {
+        multiply(*U_, Rows<S>{rows.seen, rows.count},
+                 [&](Index row, Index unit, int count, const S* sums) {
+                     const ForwardRow<S>& at = rows.row[row];
+                     const Vector<S> h = activate<S>(activations_.activation,
+                                                     load(at.product + unit, count) + load(sums));
+                     store(at.outputs + unit, h, count);
+                     if (at.gates) store(at.gates + unit, h, count);
+                 });
+    }
+
+private:
+    [[no_unique_address]] const Activations activations_;
+    const Forward<S>& call_;
+    const PlainBuffer<S> U_;
+};
+
+template <class S, class Activations>
+class SimpleRnnBackward {
+public:
+    SimpleRnnBackward(const BackwardScan<S>& call, Activations activations)
+        : activations_(activations), call_(call), U_(call.path, call.U, 0, 1, call.layer.units) {}
+
+    void pack(Member member) const { U_.pack(member); }
+
+    void step_backward(int, const BackwardRows<S>& rows) const {
+        for (Index row = 0; row < rows.count; ++row) {
+            const BackwardRow<S>& at = rows.row[row];
+            for_vectors<S>(call_.layer.units, [&](Index unit, int count) {
+                const Vector<S> h = load(at.gates + unit, count);
+                store(at.grad_product + unit,
+                      load(at.grad_h + unit, count) * slope<S>(activations_.activation, h), count);
+            });
+            rows.pointers[row] = at.grad_product;
+        }
+        U_.multiply(
+            rows.pointers, rows.count, [&](Index row, Index unit, int count, Vector<S> sum) {
+                const BackwardRow<S>& at = rows.row[row];
+                store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale, count);
+            });
+    }
+
+private:
+    [[no_unique_address]] const Activations activations_;
+    const BackwardScan<S>& call_;
+    const Through<S> U_;
+};
+
+}  // namespace gatewise::GATEWISE_ISA

@@ -1,0 +1,174 @@
+// One vector of the instruction set this translation unit is built for.
+//
+// Everything the kernels compute goes through this type: GCC's and Clang's vector extensions give
+// the operators, and the few things they lack are here. Results must not depend on how the compiler
+// arranges a loop, so contraction is off (-ffp-contract=off) and every fused multiply-add is
+// written.
+//
+// All code lives in a namespace named after the instruction set (GATEWISE_ISA): two builds of one
+// template are two functions, and the linker cannot put one in the other's place.
+
+#pragma once
+
+#include "kernels.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#ifndef GATEWISE_ISA
+#error "GATEWISE_ISA names the instruction set: portable, avx2 or avx512"
+#endif
+
+#define GATEWISE_INLINE [[gnu::always_inline]] inline
+
+namespace gatewise::GATEWISE_ISA {
+
+// The bytes of a vector, and how many of them one product keeps in registers as its sums.
+#if defined(__AVX512F__)
+inline constexpr int vector_bytes = 64;
+inline constexpr int accumulators = 24;
+#elif defined(__AVX2__)
+inline constexpr int vector_bytes = 32;
+inline constexpr int accumulators = 12;
+#elif defined(__aarch64__)
+inline constexpr int vector_bytes = 16;
+inline constexpr int accumulators = 24;
+#else
+inline constexpr int vector_bytes = 16;
+inline constexpr int accumulators = 8;
+#endif
+
+template <class S>
+struct VectorOf;
+
+template <>
+struct VectorOf<float> {
+    typedef float Type __attribute__((vector_size(vector_bytes)));
+    typedef unsigned Bits __attribute__((vector_size(vector_bytes)));
+};
+
+template <>
+struct VectorOf<double> {
+    typedef double Type __attribute__((vector_size(vector_bytes)));
+    typedef unsigned long long Bits __attribute__((vector_size(vector_bytes)));
+};
+
+template <class S>
+using Vector = typename VectorOf<S>::Type;
+template <class S>
+using Bits = typename VectorOf<S>::Bits;
+template <class S>
+inline constexpr int lanes = vector_bytes / int(sizeof(S));
+
+template <class S>
+GATEWISE_INLINE Vector<S> broadcast(S value) {
+    return value - Vector<S>{};  // x - 0 is x, also for -0
+}
+
+template <class S>
+GATEWISE_INLINE Vector<S> load(const S* from) {
+    Vector<S> vector;
+    __builtin_memcpy(&vector, from, vector_bytes);
+    return vector;
+}
+
+template <class S>
+GATEWISE_INLINE void store(S* to, Vector<S> vector) {
+    __builtin_memcpy(to, &vector, vector_bytes);
+}
+
+// The first `count` lanes, the others zero (reads nothing beyond them), and the way back.
+#if defined(__AVX512F__)
+GATEWISE_INLINE Vector<float> load_some(const float* from, int count) {
+    return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
+}
+GATEWISE_INLINE Vector<double> load_some(const double* from, int count) {
+    return _mm512_maskz_loadu_pd(__mmask8((1u << count) - 1), from);
+}
+GATEWISE_INLINE void store_some(float* to, Vector<float> vector, int count) {
+    _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), vector);
+}
+GATEWISE_INLINE void store_some(double* to, Vector<double> vector, int count) {
+    _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), vector);
+}
+#else
+template <class S>
+GATEWISE_INLINE Vector<S> load_some(const S* from, int count) {
+    alignas(vector_bytes) S padded[lanes<S>] = {};
+    for (int lane = 0; lane < count; ++lane) padded[lane] = from[lane];
+    return load(padded);
+}
+template <class S>
+GATEWISE_INLINE void store_some(S* to, Vector<S> vector, int count) {
+    alignas(vector_bytes) S padded[lanes<S>];
+    store(padded, vector);
+    for (int lane = 0; lane < count; ++lane) to[lane] = padded[lane];
+}
+#endif
+
+template <class S>
+GATEWISE_INLINE Vector<S> load(const S* from, int count) {
+    return count == lanes<S> ? load(from) : load_some(from, count);
+}
+
+template <class S>
+GATEWISE_INLINE void store(S* to, Vector<S> vector, int count) {
+    count == lanes<S> ? store(to, vector) : store_some(to, vector, count);
+}
+
+// a * b + c, rounded once where the instruction set can.
+#if defined(__AVX512F__)
+GATEWISE_INLINE Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+GATEWISE_INLINE Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) {
+    return _mm512_fmadd_pd(a, b, c);
+}
+#elif defined(__AVX2__)
+GATEWISE_INLINE Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+GATEWISE_INLINE Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) {
+    return _mm256_fmadd_pd(a, b, c);
+}
+#elif defined(__aarch64__)
+GATEWISE_INLINE Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) {
+    return (Vector<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+GATEWISE_INLINE Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) {
+    return (Vector<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+}
+#else
+GATEWISE_INLINE Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) {
+    return a * b + c;
+}
+GATEWISE_INLINE Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) {
+    return a * b + c;
+}
+#endif
+
+// The sum of the lanes, first to last.
+template <class S>
+GATEWISE_INLINE S sum(Vector<S> vector) {
+    S total = vector[0];
+    for (int lane = 1; lane < lanes<S>; ++lane) total += vector[lane];
+    return total;
+}
+
+GATEWISE_INLINE Index smaller(Index a, Index b) {
+    return a < b ? a : b;
+}
+GATEWISE_INLINE Index larger(Index a, Index b) {
+    return a < b ? b : a;
+}
+
+// The lanes of the vector that starts at `first` that lie before `end`.
+template <class S>
+GATEWISE_INLINE int lanes_before(Index first, Index end) {
+    return int(smaller(lanes<S>, end - first));
+}
+
+}  // namespace gatewise::GATEWISE_ISA

@@ -1,0 +1,312 @@
+"""The native CPU kernels: checks and memory here, arithmetic in ``native/``.
+
+The four functions :func:`forward`, :func:`backward_scan`, :func:`weight_gradient` and
+:func:`input_gradient` are the kernel protocol; ``kernels/reference.py`` has the same four. Tensors
+travel to the compiled module as addresses, so everything it relies on is settled here first:
+one device and scalar type, shapes, and contiguous memory where ``native/kernels.h`` asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from gatewise.activations import KERNEL_NAMES
+from gatewise.cells import GATES, Specification
+from gatewise.errors import InputError, UnsupportedError
+
+DTYPES = (torch.float32, torch.float64)
+
+_CURE = (
+    "The equations run instead, more slowly. Cure: install a C++20 compiler, then "
+    "`pip install --no-cache-dir --force-reinstall --no-deps gatewise` (or its source's path); "
+    "with GATEWISE_REQUIRE_NATIVE=1 in the environment a compile error stops that and is shown."
+)
+
+
+def _load() -> tuple[ModuleType | None, str]:
+    """Import the compiled module: it, or the reason why there is none."""
+    try:
+        return import_module("gatewise._native"), ""
+    except ImportError as error:
+        return None, f"The native CPU kernels are not installed ({error}). {_CURE}"
+
+
+def _choose_isa() -> str:
+    if _native is None:
+        return ""
+    try:
+        return _native.isa()
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+# Settled at import: torch.compile traces the choice of a kernel, and cannot trace an import.
+_native, _reason = _load()
+_isa = _choose_isa()
+
+
+def available() -> bool:
+    """Whether the native kernels were compiled and can be loaded."""
+    return _native is not None
+
+
+def unavailable_reason() -> str:
+    """Return why the native kernels are missing and the cure; empty where they are there."""
+    return _reason
+
+
+def isa() -> str:
+    """Return the instruction set in use: "portable", "avx2" or "avx512"; empty without kernels."""
+    return _isa
+
+
+def available_isas() -> list[str]:
+    """Return what was compiled and this processor can run, slowest first."""
+    return [] if _native is None else _native.available_isas()
+
+
+def supports(specification: Specification, dtype: torch.dtype) -> str | None:
+    """Return None where the kernels can compute this cell, else the reason why not."""
+    if not available():
+        return unavailable_reason()
+    if dtype not in DTYPES:
+        return f"the native kernels compute in float32 and float64, not {dtype}"
+    if not specification.fusable:
+        return f"the native kernels know the activations {', '.join(sorted(KERNEL_NAMES))} alone"
+    return None
+
+
+def forward(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+    specification: Specification,
+    needs_backward: bool,
+) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+    """Return the outputs (B, T, H), the final state, the activated gates and what else is saved.
+
+    Without ``needs_backward`` nothing is saved and the last two are empty.
+    """
+    call = _Call(x, weights, specification)
+    batch, time, units = call.batch, call.time, call.units
+    x = _rows_contiguous(x)
+    states = call.states(state)
+    mask = call.mask(mask)
+    dropout = call.optional(recurrent_dropout, (batch, units), "recurrent_dropout")
+    bias = call.bias(weights)
+
+    outputs = x.new_empty(batch, time, units)
+    final_state = [x.new_empty(batch, units) for _ in states]
+    gates = x.new_empty((batch, time, call.columns) if needs_backward else 0)
+    saved = x.new_empty((batch, time, units) if needs_backward and call.saves else 0)
+    call.module.forward(
+        call.is_double, call.layer, _matrix(x), _matrix(weights[0]), _matrix(weights[1]),
+        _address(bias), _pair(states), _address(mask), _address(dropout),
+        outputs.data_ptr(), _pair(final_state), gates.data_ptr(), saved.data_ptr(),
+    )  # fmt: skip
+    return outputs, final_state, gates, saved
+
+
+def backward_scan(
+    grad_outputs: Tensor | None,
+    grad_final_state: Sequence[Tensor | None],
+    outputs: Tensor,
+    gates: Tensor,
+    saved: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+    specification: Specification,
+    scale: Tensor | None,
+    path: str,
+    norms: bool,
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Return dL/dP (B, T, GH), dL/d(initial state) and, when asked for, the norms (B, T, S).
+
+    ``scale`` (T,) multiplies what step t hands to the step before it; ``path``, the cotangent's way
+    through U, is "full", "diagonal" or "cell".
+    """
+    call = _Call(outputs, weights, specification, inputs=weights[0].shape[0])
+    batch, time, units = call.batch, call.time, call.units
+    sequence = (batch, time, units)
+    outputs, gates, saved = outputs.contiguous(), gates.contiguous(), saved.contiguous()
+    call.check(gates, (batch, time, call.columns), "gates")
+    if call.saves:
+        call.check(saved, sequence, "saved")
+    grad_outputs = call.optional(grad_outputs, sequence, "grad_outputs")
+    grad_final = [
+        call.optional(grad, (batch, units), "grad_final_state") for grad in grad_final_state
+    ]
+    states = call.states(state)
+    mask = call.mask(mask)
+    dropout = call.optional(recurrent_dropout, (batch, units), "recurrent_dropout")
+    scale = call.optional(scale, (time,), "scale")
+
+    grad_product = torch.empty_like(gates)
+    grad_state = [outputs.new_empty(batch, units) for _ in states]
+    measured = outputs.new_empty((batch, time, len(states)) if norms else 0)
+    call.module.backward_scan(
+        call.is_double, call.layer, _address(grad_outputs), _pair(grad_final),
+        outputs.data_ptr(), gates.data_ptr(), saved.data_ptr(), _matrix(weights[1]), _pair(states),
+        _address(mask), _address(dropout), _address(scale), path,
+        grad_product.data_ptr(), _pair(grad_state), measured.data_ptr(),
+    )  # fmt: skip
+    return grad_product, grad_state, measured
+
+
+def weight_gradient(
+    x: Tensor,
+    outputs: Tensor,
+    gates: Tensor,
+    dP: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    recurrent_dropout: Tensor | None,
+    specification: Specification,
+    reduce: str,
+) -> list[Tensor]:
+    """Return [dW, dU] or [dW, dU, db], summed ("all") or apart for each "sample" or time "step"."""
+    call = _Call(x, weights, specification)
+    batch, time, units = call.batch, call.time, call.units
+    x, outputs, gates, dP = (
+        _rows_contiguous(x),
+        outputs.contiguous(),
+        gates.contiguous(),
+        dP.contiguous(),
+    )
+    call.check(outputs, (batch, time, units), "outputs")
+    call.check(gates, (batch, time, call.columns), "gates")
+    call.check(dP, (batch, time, call.columns), "dP")
+    states = call.states(state)
+    mask = call.mask(mask)
+    dropout = call.optional(recurrent_dropout, (batch, units), "recurrent_dropout")
+
+    leading = {"all": (), "sample": (batch,), "step": (time,)}[reduce]
+    gradients = [x.new_empty(leading + weight.shape) for weight in weights]
+    addresses = [gradient.data_ptr() for gradient in gradients] + [0]
+    call.module.weight_gradient(
+        call.is_double, call.layer, reduce, _matrix(x), outputs.data_ptr(), gates.data_ptr(),
+        dP.data_ptr(), states[0].data_ptr(), _address(mask), _address(dropout), *addresses[:3],
+    )  # fmt: skip
+    return gradients
+
+
+def input_gradient(dP: Tensor, weights: Sequence[Tensor], specification: Specification) -> Tensor:
+    """Return dL/dx = dP Wᵀ, (B, T, I)."""
+    call = _Call(dP, weights, specification, inputs=weights[0].shape[0])
+    dP = dP.contiguous()
+    call.check(dP, (call.batch, call.time, call.columns), "dP")
+    grad_x = dP.new_empty(call.batch, call.time, call.inputs)
+    call.module.input_gradient(
+        call.is_double, call.layer, dP.data_ptr(), _matrix(weights[0]), grad_x.data_ptr()
+    )
+    return grad_x
+
+
+class _Call:
+    """The sizes of one call, and the checks that every array passes before its address is taken."""
+
+    def __init__(
+        self,
+        sequence: Tensor,
+        weights: Sequence[Tensor],
+        specification: Specification,
+        inputs: int | None = None,
+    ) -> None:
+        reason = supports(specification, sequence.dtype)
+        if reason is not None:
+            raise UnsupportedError(
+                f"kernel 'cpu' cannot run this call: {reason}. Use kernel='reference'."
+            )
+        assert _native is not None
+        self.module = _native
+        self.dtype = sequence.dtype
+        self.is_double = sequence.dtype == torch.float64
+        self.batch, self.time = sequence.shape[:2]
+        self.inputs = sequence.shape[2] if inputs is None else inputs
+        self.units = weights[1].shape[0]
+        self.columns = len(GATES[specification.cell]) * self.units
+        self.two_biases = specification.two_biases
+        self.saves = specification.cell == "lstm" or self.two_biases
+        self.state_count = len(specification.states)
+        self.check(sequence, sequence.shape, "x")
+        self.check(weights[0], (self.inputs, self.columns), "W")
+        self.check(weights[1], (self.units, self.columns), "U")
+        cell = specification.cell
+        if cell == "gru":
+            cell = "gru_reset_after" if specification.reset_after else "gru_reset_before"
+        self.layer = self.module.Layer(
+            cell,
+            specification.activation,
+            specification.recurrent_activation,
+            specification.reverse,
+            (self.batch, self.time, self.inputs, self.units, torch.get_num_threads()),
+        )
+
+    def check(self, tensor: Tensor, shape: Sequence[int], what: str) -> None:
+        if (
+            tensor.shape != tuple(shape)
+            or tensor.dtype != self.dtype
+            or tensor.device.type != "cpu"
+        ):
+            raise InputError(
+                f"kernel 'cpu' expected {what} of shape {tuple(shape)}, {self.dtype}, on the CPU, "
+                f"but got {tuple(tensor.shape)}, {tensor.dtype}, on {tensor.device}."
+            )
+
+    def optional(self, tensor: Tensor | None, shape: Sequence[int], what: str) -> Tensor | None:
+        if tensor is None:
+            return None
+        self.check(tensor, shape, what)
+        return tensor.contiguous()
+
+    def states(self, state: Sequence[Tensor]) -> list[Tensor]:
+        if len(state) != self.state_count:
+            raise InputError(
+                f"kernel 'cpu' expected {self.state_count} state tensors but got {len(state)}."
+            )
+        for tensor in state:
+            self.check(tensor, (self.batch, self.units), "state")
+        return [tensor.contiguous() for tensor in state]
+
+    def mask(self, mask: Tensor | None) -> Tensor | None:
+        if mask is None:
+            return None
+        if mask.shape != (self.batch, self.time) or mask.dtype != torch.bool:
+            raise InputError(
+                f"kernel 'cpu' expected a bool mask of shape {(self.batch, self.time)} but got "
+                f"{tuple(mask.shape)}, {mask.dtype}."
+            )
+        return mask.contiguous()
+
+    def bias(self, weights: Sequence[Tensor]) -> Tensor | None:
+        shape = (2, self.columns) if self.two_biases else (self.columns,)
+        return self.optional(weights[2] if len(weights) > 2 else None, shape, "b")
+
+
+def _rows_contiguous(x: Tensor) -> Tensor:
+    """Return x with its last axis dense; the batch and time strides are free."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _matrix(tensor: Tensor) -> tuple[int, int, int]:
+    """Address and the first two strides: of a matrix, or of a sequence whose last axis is dense."""
+    return tensor.data_ptr(), tensor.stride(0), tensor.stride(1)
+
+
+def _pair(tensors: Sequence[Tensor | None]) -> tuple[int, int]:
+    addresses = [_address(tensor) for tensor in tensors]
+    return addresses[0], addresses[1] if len(addresses) > 1 else 0

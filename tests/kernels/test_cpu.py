@@ -1,0 +1,440 @@
+"""The native kernels against the equations: every result at odd sizes, and the promised bits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gatewise import cells
+from gatewise.cells import Specification
+from gatewise.errors import InputError, UnsupportedError
+from gatewise.kernels import cpu, reference
+
+pytestmark = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
+
+SPECIFICATIONS = [
+    Specification("lstm"),
+    Specification("gru"),
+    Specification("gru", reset_after=False),
+    Specification("simple_rnn"),
+]
+SIZES = [(1, 1, 1, 1), (3, 5, 5, 63), (2, 1, 7, 8), (7, 6, 33, 16), (19, 3, 1, 70)]  # B, T, I, H
+each_cell = pytest.mark.parametrize("specification", SPECIFICATIONS, ids=Specification.encode)
+each_size = pytest.mark.parametrize("sizes", SIZES, ids=str)
+
+
+@dataclass
+class Problem:
+    """One call of the kernels, with a cotangent for every result."""
+
+    specification: Specification
+    x: Tensor
+    weights: list[Tensor]
+    state: list[Tensor]
+    mask: Tensor | None
+    dropout: Tensor | None
+    grad_outputs: Tensor
+    grad_final: list[Tensor]
+    scale: Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> Problem:
+        def cast(tensor: Tensor | None) -> Tensor | None:
+            return tensor if tensor is None or tensor.dtype == torch.bool else tensor.to(dtype)
+
+        changed = {
+            name: [cast(item) for item in value] if isinstance(value, list) else cast(value)
+            for name, value in vars(self).items()
+            if name != "specification"
+        }
+        return replace(self, **changed)
+
+
+def make_problem(
+    specification: Specification,
+    sizes: tuple[int, int, int, int],
+    *,
+    masked: bool = False,
+    bias: bool = True,
+    seed: int = 0,
+) -> Problem:
+    """Draw a problem; a masked one has holes, left padding, an empty row, dropout and a scale."""
+    random = torch.Generator().manual_seed(seed)
+    batch, time, inputs, units = sizes
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    columns = len(specification.gates) * units
+    weights = [normal(inputs, columns) / inputs**0.5, normal(units, columns) / units**0.5]
+    if bias:
+        weights.append(normal(*((2, columns) if specification.two_biases else (columns,))))
+    mask = None
+    if masked:
+        mask = torch.rand(batch, time, generator=random) > 0.4
+        mask[0] = False
+        mask[-1, : time // 2] = False
+    return Problem(
+        specification=specification,
+        x=normal(batch, time, inputs),
+        weights=weights,
+        state=[normal(batch, units) for _ in specification.states],
+        mask=mask,
+        dropout=(normal(batch, units) > -0.5).double() / 0.7 if masked else None,
+        grad_outputs=normal(batch, time, units),
+        grad_final=[normal(batch, units) for _ in specification.states],
+        scale=torch.rand(time, generator=random, dtype=torch.float64) if masked else None,
+    )
+
+
+def run(
+    problem: Problem, kernel=cpu, *, path: str = "full", reduce: str = "all"
+) -> dict[str, Tensor]:
+    """Run all four functions of a kernel; the results by name."""
+    p = problem
+    shared = (p.weights, p.state, p.mask, p.dropout, p.specification)
+    outputs, final, gates, saved = kernel.forward(p.x, *shared, True)
+    grad_product, grad_state, norms = kernel.backward_scan(
+        p.grad_outputs, p.grad_final, outputs, gates, saved, *shared, p.scale, path, True
+    )
+    gradients = kernel.weight_gradient(p.x, outputs, gates, grad_product, *shared, reduce)
+    grad_x = kernel.input_gradient(grad_product, p.weights, p.specification)
+    if p.mask is not None and p.specification.cell != "lstm" and saved.numel():
+        saved = torch.where(p.mask.unsqueeze(-1), saved, 0)  # unspecified there
+    results = {"outputs": outputs, "gates": gates, "saved": saved, "dP": grad_product}
+    results |= {"norms": norms, "dx": grad_x}
+    results |= {f"final {i}": value for i, value in enumerate(final)}
+    results |= {f"d(state {i})": value for i, value in enumerate(grad_state)}
+    names = ("dW", "dU", "db")[: len(gradients)]
+    return results | dict(zip(names, gradients, strict=True))
+
+
+def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
+    for name, value in expected.items():
+        assert actual[name].shape == value.shape, name
+        torch.testing.assert_close(
+            actual[name],
+            value,
+            rtol=tolerance,
+            atol=tolerance,
+            msg=lambda text, n=name: f"{n}: {text}",
+        )
+
+
+def assert_same_bits(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name, value in expected.items():
+        assert torch.equal(actual[name], value), f"{name} differs"
+
+
+@pytest.fixture(autouse=True)
+def uninitialized_memory_is_nan() -> Iterator[None]:
+    """Fill whatever the kernels are given to write with NaN, so that an element left out shows."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.zeros(1).new_empty(8).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Give the number of threads back after a test that sets it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+# Against the equations
+
+
+@each_cell
+@each_size
+@pytest.mark.parametrize("reverse", [False, True])
+def test_autograd_on_the_equation_gives_the_same(
+    specification: Specification, sizes: tuple[int, int, int, int], reverse: bool
+) -> None:
+    problem = make_problem(replace(specification, reverse=reverse), sizes, masked=True)
+    problem.scale = None
+    leaves = [problem.x, *problem.weights, *problem.state]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    product = cells.input_product(problem.x, problem.weights, problem.mask, problem.specification)
+    scan = cells.scan(
+        product,
+        problem.weights,
+        problem.state,
+        problem.mask,
+        problem.dropout,
+        problem.specification,
+    )
+    results = [scan.outputs, *scan.final_state]
+    expected = torch.autograd.grad(results, leaves, [problem.grad_outputs, *problem.grad_final])
+    for leaf in leaves:
+        leaf.requires_grad_(False)
+    actual = run(problem)
+    assert_close(actual, {"outputs": scan.outputs, "final 0": scan.final_state[0]}, 1e-12)
+    names = ["dx", "dW", "dU", "db", *(f"d(state {i})" for i in range(len(problem.state)))]
+    assert_close(actual, dict(zip(names, expected, strict=True)), 1e-12)
+
+
+@each_cell
+@each_size
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("path", ["full", "diagonal", "cell"])
+def test_every_path_equals_the_reference(
+    specification: Specification, sizes: tuple[int, int, int, int], masked: bool, path: str
+) -> None:
+    problem = make_problem(specification, sizes, masked=masked, bias=not masked)
+    assert_close(run(problem, path=path), run(problem, reference, path=path), 1e-12)
+
+
+@each_cell
+@pytest.mark.parametrize("reduce", ["sample", "step"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradients_apart_for_each_sample_or_step(
+    specification: Specification, reduce: str, masked: bool
+) -> None:
+    problem = make_problem(specification, (6, 7, 5, 19), masked=masked)
+    actual = run(problem, reduce=reduce)
+    assert_close(actual, run(problem, reference, reduce=reduce), 1e-12)
+    whole = run(problem)
+    for name in ("dW", "dU", "db"):
+        torch.testing.assert_close(actual[name].sum(0), whole[name])
+
+
+@each_cell
+@pytest.mark.parametrize("activation", ["linear", "relu", "hard_sigmoid", "softsign", "sigmoid"])
+@pytest.mark.parametrize("recurrent_activation", ["hard_sigmoid", "tanh"])
+def test_activations(
+    specification: Specification, activation: str, recurrent_activation: str
+) -> None:
+    chosen = replace(
+        specification, activation=activation, recurrent_activation=recurrent_activation
+    )
+    problem = make_problem(chosen, (4, 3, 6, 21))
+    assert_close(run(problem), run(problem, reference), 1e-11)
+
+
+@each_cell
+def test_absent_cotangents_are_zeros(specification: Specification) -> None:
+    p = make_problem(specification, (3, 4, 5, 6))
+    shared = (p.weights, p.state, None, None, p.specification)
+    outputs, _, gates, saved = cpu.forward(p.x, *shared, True)
+
+    def scan(grad_outputs: Tensor | None, grad_final: list[Tensor | None]) -> Tensor:
+        return cpu.backward_scan(
+            grad_outputs, grad_final, outputs, gates, saved, *shared, None, "full", False
+        )[0]
+
+    zeros = [torch.zeros_like(grad) for grad in p.grad_final]
+    assert torch.equal(scan(None, p.grad_final), scan(0 * p.grad_outputs, p.grad_final))
+    assert torch.equal(scan(p.grad_outputs, [None] * len(zeros)), scan(p.grad_outputs, zeros))
+
+
+@each_cell
+@pytest.mark.parametrize("masked", [False, True])
+def test_inference_keeps_nothing_and_computes_the_same(
+    specification: Specification, masked: bool
+) -> None:
+    p = make_problem(specification, (5, 9, 4, 30), masked=masked)
+    arguments = (p.x, p.weights, p.state, p.mask, p.dropout, p.specification)
+    outputs, final, gates, saved = cpu.forward(*arguments, False)
+    expected = cpu.forward(*arguments, True)
+    assert gates.numel() == saved.numel() == 0
+    assert torch.equal(outputs, expected[0])
+    for value, other in zip(final, expected[1], strict=True):
+        assert torch.equal(value, other)
+
+
+# Accuracy
+
+
+@each_cell
+@pytest.mark.parametrize("masked", [False, True])
+def test_single_precision_error_is_that_of_the_equation(
+    specification: Specification, masked: bool
+) -> None:
+    """At most twice the error of the equation in float32, plus four units in the last place."""
+    exact = make_problem(specification, (9, 40, 50, 100), masked=masked)
+    truth = run(exact, reference)
+    single = exact.to(torch.float32)
+    actual, peer = run(single), run(single, reference)
+    for name, value in truth.items():
+        if value.numel() == 0:
+            continue
+        unit = torch.finfo(torch.float32).eps * value.abs().max()
+        allowed = 2 * (peer[name] - value).abs().max() + 4 * unit
+        assert (actual[name] - value).abs().max() <= allowed, name
+
+
+# The same bits
+
+
+@each_cell
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reduce", ["all", "sample", "step"])
+def test_any_number_of_threads_gives_the_same_bits(
+    specification: Specification, dtype: torch.dtype, reduce: str, threads: None
+) -> None:
+    problem = make_problem(specification, (11, 12, 40, 70), masked=True).to(dtype)
+    torch.set_num_threads(1)
+    expected = run(problem, reduce=reduce)
+    for count in (2, 3, 5):
+        torch.set_num_threads(count)
+        assert_same_bits(run(problem, reduce=reduce), expected)
+
+
+@each_cell
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_row_is_the_same_alone(specification: Specification, dtype: torch.dtype) -> None:
+    problem = make_problem(specification, (13, 5, 9, 37), masked=True).to(dtype)
+    whole = run(problem)
+    per_row = [name for name in whole if name not in ("dW", "dU", "db")]
+    for row in (1, 7, 12):
+        one = slice(row, row + 1)
+        alone = replace(
+            problem,
+            x=problem.x[one],
+            state=[s[one] for s in problem.state],
+            mask=problem.mask[one],
+            dropout=problem.dropout[one],
+            grad_outputs=problem.grad_outputs[one],
+            grad_final=[g[one] for g in problem.grad_final],
+        )
+        expected = {name: whole[name][one] for name in per_row if whole[name].numel()}
+        assert_same_bits(run(alone), expected)
+
+
+@each_cell
+@pytest.mark.parametrize("needs_backward", [False, True])
+def test_two_chunks_equal_the_whole(specification: Specification, needs_backward: bool) -> None:
+    p = make_problem(specification, (4, 11, 9, 37), masked=True).to(torch.float32)
+    whole = cpu.forward(p.x, p.weights, p.state, p.mask, p.dropout, specification, needs_backward)
+    for cut in (1, 4, 10):
+        state, outputs = p.state, []
+        for part in (slice(None, cut), slice(cut, None)):
+            chunk = cpu.forward(
+                p.x[:, part], p.weights, state, p.mask[:, part], p.dropout, specification,
+                needs_backward,
+            )  # fmt: skip
+            outputs.append(chunk[0])
+            state = chunk[1]
+        assert torch.equal(torch.cat(outputs, dim=1), whole[0])
+        for value, expected in zip(state, whole[1], strict=True):
+            assert torch.equal(value, expected)
+
+
+@each_cell
+def test_the_way_back_in_two_chunks_equals_the_whole(specification: Specification) -> None:
+    p = make_problem(specification, (4, 11, 9, 37)).to(torch.float32)
+    outputs, _, gates, saved = cpu.forward(p.x, p.weights, p.state, None, None, specification, True)
+
+    def scan(part: slice, state: list[Tensor], grad_final: list[Tensor]):
+        kept = saved[:, part] if saved.numel() else saved
+        return cpu.backward_scan(
+            p.grad_outputs[:, part], grad_final, outputs[:, part], gates[:, part], kept,
+            p.weights, state, None, None, specification, None, "full", False,
+        )  # fmt: skip
+
+    whole, grad_state, _ = scan(slice(None), p.state, p.grad_final)
+    between = [outputs[:, 4], saved[:, 4]][: len(p.state)] if saved.numel() else [outputs[:, 4]]
+    second, grad_between, _ = scan(slice(5, None), between, p.grad_final)
+    first, grad_first, _ = scan(slice(None, 5), p.state, grad_between)
+    assert torch.equal(torch.cat((first, second), dim=1), whole)
+    for value, expected in zip(grad_first, grad_state, strict=True):
+        assert torch.equal(value, expected)
+    dx = cpu.input_gradient(whole, p.weights, specification)
+    assert torch.equal(dx[:, :5], cpu.input_gradient(first, p.weights, specification))
+
+
+@each_cell
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_lies_in_the_padding_changes_no_bit(
+    specification: Specification, reverse: bool
+) -> None:
+    problem = make_problem(replace(specification, reverse=reverse), (5, 6, 7, 18), masked=True)
+    for reduce in ("all", "sample", "step"):
+        expected = run(problem, reduce=reduce)
+        poisoned = torch.where(problem.mask.unsqueeze(-1), problem.x, float("nan"))
+        assert_same_bits(run(replace(problem, x=poisoned), reduce=reduce), expected)
+
+
+@each_cell
+def test_strides_of_weights_and_input_change_no_bit(specification: Specification) -> None:
+    problem = make_problem(specification, (5, 6, 7, 18)).to(torch.float32)
+    expected = run(problem)
+    weights = [weight.t().contiguous().t() for weight in problem.weights[:2]]
+    weights += problem.weights[2:]
+    wide = torch.full((6, 5, 9), float("nan"))
+    x = wide[:, :, 1:8].transpose(0, 1)
+    x.copy_(problem.x)
+    assert_same_bits(run(replace(problem, weights=weights, x=x)), expected)
+    columns = torch.full((7, 2 * weights[0].shape[1]), float("nan"))[:, ::2]
+    columns.copy_(weights[0])
+    assert_same_bits(run(replace(problem, weights=[columns, *weights[1:]])), expected)
+    transposed = problem.x.transpose(1, 2).contiguous().transpose(1, 2)
+    assert_same_bits(run(replace(problem, x=transposed)), expected)
+
+
+# Choice and refusal
+
+
+@pytest.mark.parametrize("isa", ["portable", "avx2"])
+def test_slower_instruction_sets_pass_these_tests(isa: str) -> None:
+    names = cpu.available_isas()
+    if isa not in names:
+        pytest.skip(f"this processor has {', '.join(names)}")
+    if cpu.isa() != names[-1]:
+        pytest.skip("already running with a forced instruction set")
+    chosen = "reference or activation or infinities or error or bits or alone or chunks"
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, "-p", "no:cacheprovider"]
+    activations = str(Path(__file__).with_name("test_cpu_activations.py"))
+    result = subprocess.run(
+        [*command, __file__, activations],
+        env=os.environ | {"GATEWISE_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:]
+
+
+def test_an_unknown_instruction_set_is_an_error() -> None:
+    program = "from gatewise.kernels import cpu; cpu.isa()"
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"GATEWISE_ISA": "sse9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "GATEWISE_ISA is 'sse9'" in result.stderr
+    assert "Available here: portable" in result.stderr
+
+
+def test_what_is_not_supported_is_said() -> None:
+    lstm = Specification("lstm")
+    assert cpu.supports(lstm, torch.float32) is None
+    assert "not torch.bfloat16" in str(cpu.supports(lstm, torch.bfloat16))
+    assert "softsign" in str(cpu.supports(replace(lstm, activation="gelu"), torch.float32))
+
+
+def test_refused_input_is_named() -> None:
+    p = make_problem(Specification("lstm"), (2, 3, 4, 5))
+    arguments = (p.state, None, None, p.specification, False)
+    with pytest.raises(UnsupportedError, match=r"not torch.float16.*kernel='reference'"):
+        cpu.forward(p.x.half(), p.weights, *arguments)
+    with pytest.raises(InputError, match=r"expected W of shape \(4, 20\).*got \(4, 19\)"):
+        cpu.forward(p.x, [p.weights[0][:, 1:], *p.weights[1:]], *arguments)
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    with pytest.raises(InputError, match=r"expected a bool mask of shape \(2, 3\)"):
+        cpu.forward(p.x, p.weights, p.state, mask, None, p.specification, False)
+    with pytest.raises(InputError, match="expected 2 state tensors but got 1"):
+        cpu.forward(p.x, p.weights, p.state[:1], None, None, p.specification, False)

@@ -1,0 +1,49 @@
+"""Every benchmark still runs, on next to no data; what it measures is not looked at here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def _run(name: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / name, *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_fit_overhead(tmp_path: Path):
+    target = tmp_path / "overhead.json"
+    printed = _run("fit_overhead.py", "--rounds", "1", "--steps", "2", "--json", str(target))
+    rows = json.loads(target.read_text())["rows"]
+    assert [(row["size"], row["metrics"]) for row in rows] == [
+        ("the program", []),
+        ("the program", ["accuracy"]),
+        ("tiny", []),
+        ("tiny", ["accuracy"]),
+    ]
+    assert len(printed.splitlines()) == 1 + len(rows)
+
+
+def test_verse_or_scripture(tmp_path: Path):
+    target = tmp_path / "results.json"
+    small = ["--seeds", "1", "--epochs", "2", "--limit", "64", "--json", str(target)]
+    table = _run("verse_or_scripture.py", *small).splitlines()
+    results = json.loads(target.read_text())
+    assert results["training_fragments"] == 64
+    for name in ("gatewise", "gatewise-ragged"):
+        (run,) = results["runs"][name]
+        assert len(run["accuracies"]) == len(run["seconds"]) == 2
+        assert any(line.startswith(f"| {name} | {run['accuracies'][-1]:.4f} |") for line in table)
+    assert table[-1].startswith("| bag of words, logistic regression |")
