@@ -158,11 +158,11 @@ private:
             const Panel panel = {right_.data() + thread * right_size(), count,
                                  smaller(Panel::tile_units, columns.end - column)};
             pack_right(product, column, steps, panel);
-            multiply_tiles<1>(panel, 0, Rows<S>{pointers, results, left_stride_},
-                              [&](Index row, Index unit, int lane_count, const S* sums) {
-                                  S* const to = result(product, group, row, width) + column + unit;
-                                  store(to, load(to, lane_count) + load(sums), lane_count);
-                              });
+            multiply_tile(panel, 0, Rows<S>{pointers, results, left_stride_},
+                          [&](Index row, Index unit, int lane_count, const S* sums) {
+                              S* const to = result(product, group, row, width) + column + unit;
+                              store(to, load(to, lane_count) + load(sums), lane_count);
+                          });
         }
     }
 

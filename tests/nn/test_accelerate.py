@@ -324,7 +324,7 @@ def test_the_report_reads_well_in_80_columns(tokens):
     report = str(acceleration_report(accelerate(model, probe=tokens, kernel="reference")))
     lines = report.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0] == "3 recurrent layers swapped, 1 left"
+    assert lines[0] == "Recurrent layers: 3 swapped, 1 left"
     assert "swapped  again = also_again: GRU(6, 6, batch_first=True)" in lines
     assert "         kernel reference: asked for by name" in lines
     assert "left     append: GRUCell(3, 4)" in lines

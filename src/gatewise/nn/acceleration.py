@@ -56,7 +56,7 @@ class Acceleration:
     model_difference: Difference | None = None
 
     def __str__(self) -> str:
-        lines = [f"{len(self.swapped)} recurrent layers swapped, {len(self.left)} left"]
+        lines = [f"Recurrent layers: {len(self.swapped)} swapped, {len(self.left)} left"]
         for entry in (*self.swapped, *self.left):
             lines += entry.lines()
         if self.model_difference is not None:
