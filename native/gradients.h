@@ -9,12 +9,13 @@
 
 namespace gatewise::GATEWISE_ISA {
 
-// One product left^T right, summed over steps.
-//
-// The rows of the result follow the columns of `left`; where `with_bias`, a column of ones is
-// added, whose row is the gradient of the bias.
+// What a step's cotangents are multiplied by: its x, the h that its recurrent product saw (d h), or
+// that h times the reset gate.
 enum class Left { input, state, reset_state };
 
+// One product left^T right, summed over steps; `right` is dL/dP. The rows of the result follow the
+// columns of `left`; where `with_bias`, a column of ones is added, whose row is the bias's
+// gradient.
 struct WeightProduct {
     Left left;
     Index first_gate, last_gate;  // of the right side
@@ -45,8 +46,7 @@ public:
     void run() const {
         parallel(threads_, [&](Member member) {
             const int thread = member.index;
-            // Few results: their columns are shared out. Many (a sample or a step each): whole ones
-            // are.
+            // A few results are shared out by their columns, many (samples, steps) as wholes.
             const Index parts = groups_ >= member.team ? 1 : member.team;
             for (Index task = thread; task < groups_ * parts; task += member.team) {
                 const Index group = task / parts;
@@ -178,7 +178,6 @@ private:
         }
     }
 
-    // What a step's cotangents are multiplied by: its x, or the h that its recurrent product saw.
     void copy_left(Left left, Index step, S* to) const {
         const Index row = step / call_.layer.time, t = step % call_.layer.time, H = units();
         if (left == Left::input) {

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import torch
-from keras.src.backend.common import dtypes
 from torch import Tensor
 
 # An error of a few units in the last place of numbers near 1, through some twenty steps.
@@ -17,19 +15,12 @@ TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}
 
 
 @pytest.fixture
-def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Everything in float64 on both sides.
-
-    Keras on torch casts the operands of matmul, add and others from float64 to float32, whatever
-    the dtype of the layer; without that entry of its table it is an oracle in full precision.
-    """
-    monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
-    ours, theirs = torch.get_default_dtype(), keras.config.floatx()
+def float64(keras_in_float64: None) -> Iterator[None]:
+    """Everything in float64 on both sides."""
+    ours = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
-    keras.config.set_floatx("float64")
     yield
     torch.set_default_dtype(ours)
-    keras.config.set_floatx(theirs)
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,7 @@ import torch
 
 from gatewise import losses
 
-
-@pytest.fixture(autouse=True)
-def _float64_keras():
-    before = keras.config.floatx()
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx(before)
-
+pytestmark = pytest.mark.usefixtures("keras_in_float64")
 
 CLASSES = {
     "binary": ("BinaryCrossentropy", [{}, {"from_logits": True}, {"label_smoothing": 0.2}]),

@@ -11,7 +11,10 @@ from gatewise import optimizers
 from gatewise.optimizers import schedules
 
 # Keras asks NumPy for arrays of torch tensors in a way that NumPy 2 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.usefixtures("keras_in_float64"),
+]
 
 SHAPES = ((5, 12), (3, 12), (12,), (3, 1), (1,))
 STEPS = 10
@@ -33,14 +36,6 @@ CASES = {
     "adagrad from zero": ("Adagrad", {"initial_accumulator_value": 0.0}),
     "adadelta": ("Adadelta", {}),
 }
-
-
-@pytest.fixture(autouse=True)
-def _float64_keras():
-    before = keras.config.floatx()
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx(before)
 
 
 def _walk(name, arguments, keras_rate, our_rate, scale):

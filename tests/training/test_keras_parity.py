@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,22 +15,14 @@ from gatewise.layers import LSTM, Dense, Dropout, Embedding
 from gatewise.models import Sequential
 
 keras = pytest.importorskip("keras")
-dtypes = pytest.importorskip("keras.src.backend.common.dtypes")
 
-# Keras's own variables do not know NumPy 2's copy argument.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    # Keras's own variables do not know NumPy 2's copy argument.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.usefixtures("keras_in_float64"),
+]
 
 BATCH, STEPS, FEATURES, UNITS = 6, 5, 4, 7
-
-
-@pytest.fixture(autouse=True)
-def in_double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # Keras on torch casts the operands of matmul and others to float32, whatever the layer's type.
-    monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
-    before = keras.config.floatx()
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx(before)
 
 
 def the_programs() -> tuple[Sequential, Any]:

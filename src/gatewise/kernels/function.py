@@ -132,6 +132,8 @@ class RecurrentBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """The second derivative: differentiate the equation's own gradient."""
+        if all(cotangent is None for cotangent in cotangents[1:]):
+            return (None,) * len(ctx.needs_input_grad)
         x, mask, dropout, grad_outputs, *tensors = ctx.saved_tensors
         unused = grad_outputs is None
         if unused:
