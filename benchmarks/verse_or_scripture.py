@@ -43,13 +43,15 @@ def main() -> None:
         texts = _pack(packed, arguments.limit)
         contenders = [*OURS, *arguments.peer]
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
-        for seed in range(arguments.seeds):
+        seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+        for seed in seeds:
             for name in contenders:
                 runs[name].append(_run(name, seed, packed, arguments))
                 print(f"{name}, seed {seed}: {runs[name][-1]}", file=sys.stderr, flush=True)
     results = {
         "machine": _machine(arguments.threads),
         "epochs": arguments.epochs,
+        "seeds": list(seeds),
         "training_fragments": len(texts["train_texts"]),
         "bag_of_words": _bag_of_words(texts),
         "runs": runs,
@@ -62,6 +64,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--peer", action="append", default=[], choices=KERAS_PEERS)
     parser.add_argument("--limit", type=int, help="train and test on so many fragments only")
@@ -194,7 +197,7 @@ def _processor() -> str:
 
 def _table(results: dict[str, Any]) -> str:
     """Return the figures as a Markdown table: a row a contender."""
-    seeds = range(len(next(iter(results["runs"].values()))))
+    seeds = results["seeds"]
     head = ["contender", *(f"seed {seed}" for seed in seeds), "mean", "spread", "seconds an epoch"]
     rows = [head, ["---"] * len(head)]
     for name, runs in results["runs"].items():
