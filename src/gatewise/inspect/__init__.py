@@ -1,9 +1,13 @@
-"""See inside a model: which parameters it has, what trains them, and what the time steps share.
+"""See inside a model: which parameters it has, what trains them, what the time
+steps share, how far back the gradient reaches, and what the gates do.
 
 `measure_*` functions return frozen dataclasses of numbers and arrays; `render_*` functions turn
 those into text. Nothing here prints, and no measure changes the model.
 """
 
+from gatewise.inspect.activity import GateActivity, SetActivity, Signal, measure_gates
+from gatewise.inspect.counting import Convention
+from gatewise.inspect.flow import GradientFlow, SetFlow, StateFlow, measure_gradient_flow
 from gatewise.inspect.parameters import (
     GateWeight,
     LayerLedger,
@@ -12,7 +16,14 @@ from gatewise.inspect.parameters import (
     measure_parameters,
 )
 from gatewise.inspect.sharing import SetSharing, SharingMeasure, Use, measure_sharing
-from gatewise.inspect.text import render_gates, render_sharing, render_summary, render_training
+from gatewise.inspect.text import (
+    render_conventions,
+    render_gates,
+    render_sharing,
+    render_summary,
+    render_training,
+)
+from gatewise.inspect.text_dynamics import render_gates_activity, render_gradient_flow
 from gatewise.inspect.training import (
     SetTraining,
     TrainingMeasure,
@@ -21,20 +32,32 @@ from gatewise.inspect.training import (
 )
 
 __all__ = [
+    "Convention",
+    "GateActivity",
     "GateWeight",
+    "GradientFlow",
     "LayerLedger",
     "ParameterLedger",
+    "SetActivity",
+    "SetFlow",
     "SetLedger",
     "SetSharing",
     "SetTraining",
     "SharingMeasure",
+    "Signal",
+    "StateFlow",
     "TrainingMeasure",
     "Use",
     "WeightTraining",
+    "measure_gates",
+    "measure_gradient_flow",
     "measure_parameters",
     "measure_sharing",
     "measure_training",
+    "render_conventions",
     "render_gates",
+    "render_gates_activity",
+    "render_gradient_flow",
     "render_sharing",
     "render_summary",
     "render_training",

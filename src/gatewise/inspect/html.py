@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 
+from gatewise.inspect.activity import GateActivity
+from gatewise.inspect.flow import GradientFlow
 from gatewise.inspect.parameters import ParameterLedger
 from gatewise.inspect.sharing import SharingMeasure
 from gatewise.inspect.text import render_gates, render_sharing, render_summary, render_training
+from gatewise.inspect.text_dynamics import render_gates_activity, render_gradient_flow
 from gatewise.inspect.training import TrainingMeasure
 
 _STYLE = "white-space: pre; overflow-x: auto; line-height: 1.25; font-family: monospace"
@@ -25,6 +28,16 @@ def html_of_training(measure: TrainingMeasure) -> str:
 def html_of_sharing(measure: SharingMeasure) -> str:
     """Return what the time steps share as HTML."""
     return _preformatted(render_sharing(measure))
+
+
+def html_of_flow(measure: GradientFlow) -> str:
+    """Return how the gradient flows back through time as HTML."""
+    return _preformatted(render_gradient_flow(measure))
+
+
+def html_of_activity(measure: GateActivity) -> str:
+    """Return what the gates do as HTML."""
+    return _preformatted(render_gates_activity(measure))
 
 
 def _preformatted(text: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from torch import nn
 
 from gatewise.cells import WeightSet, split_gates
+from gatewise.inspect.counting import Convention, Sizes, conventions, product
 from gatewise.inspect.walk import Place, module_name, named_layers, once, walk
 from gatewise.inspect.weights import SYMBOLS, counted_sets, source_parameters
 from gatewise.kernels import Choice, Request, choose
@@ -70,7 +71,22 @@ class SetLedger:
         ``4·(128·100 + 128·128) + 4·128 = 117,248`` is G·(H·I + H·H) + G·H: for each of G gates a W,
         a U and a b.
         """
-        return _formula(self, self.bias_rows, self.count)
+        return f"{self.sizes.formula(self.bias_rows)} = {self.count:,}"
+
+    @property
+    def sizes(self) -> Sizes:
+        """The sizes from which every count follows."""
+        return Sizes(self.cell, self.input_size, self.units, self.output_size, self.reset_after)
+
+    @property
+    def conventions(self) -> tuple[Convention, ...]:
+        """The count of the same layer under Keras, PyTorch, cuDNN and ONNX."""
+        return conventions(self.sizes, self.bias_rows > 0)
+
+    @property
+    def multiply_adds(self) -> int:
+        """The multiply-adds of the matrix products of one time step of one sample."""
+        return self.sizes.multiply_adds
 
     @property
     def torch_count(self) -> int:
@@ -80,7 +96,8 @@ class SetLedger:
     @property
     def torch_formula(self) -> str:
         """PyTorch's count of the same layer with the numbers put in."""
-        return _formula(self, self.bias_rows + self._extra_bias_rows, self.torch_count)
+        rows = self.bias_rows + self._extra_bias_rows
+        return f"{self.sizes.formula(rows)} = {self.torch_count:,}"
 
     @property
     def torch_reason(self) -> str:
@@ -92,7 +109,7 @@ class SetLedger:
             return "the same: both keep two biases for each gate"
         reason = (
             f"PyTorch keeps two biases for each gate (bias_ih and bias_hh), "
-            f"{_product(gates, units)} = {gates * units:,} more"
+            f"{product(gates, units)} = {gates * units:,} more"
         )
         if self.cell == "gru" and not self.reset_after:
             return f"{reason}; its GRU resets after the recurrent product"
@@ -121,6 +138,8 @@ class LayerLedger:
     built: bool
     places: int
     sets: tuple[SetLedger, ...]
+    fed_by: tuple[str, ...] | None = None
+    """What feeds the layer, such as "lstm[0][1]"; None where it is the layer before it."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +184,13 @@ def measure_parameters(model: nn.Module) -> ParameterLedger:
     rows = _rows(model)
     layers: list[LayerLedger] = []
     masked = False
+    connections = getattr(model, "connections", lambda: None)()
     for row in once(rows):
         places = sum(other.module is row.module for other in rows)
-        layers.append(_layer(row, places, masked))
+        ledger = _layer(row, places, masked)
+        if connections is not None:
+            ledger = replace(ledger, fed_by=tuple(connections.get(row.name, ())))
+        layers.append(ledger)
         masked = masked or _makes_mask(row.module)
     parameters = _parameters_of(_Row("", model))
     trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -312,20 +335,3 @@ def _count(parameters: Iterable[nn.Parameter]) -> int:
 
 def _bytes(parameters: Iterable[nn.Parameter]) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
-
-
-def _product(*factors: int) -> str:
-    """Return a product as written, without the factor 1 of a cell with one gate."""
-    kept = [factor for factor in factors[:-1] if factor != 1]
-    return "·".join(str(factor) for factor in [*kept, factors[-1]])
-
-
-def _formula(ledger: SetLedger, bias_rows: int, count: int) -> str:
-    gates, units, size = len(ledger.gates), ledger.units, ledger.output_size
-    products = f"{units}·{ledger.input_size} + {units}·{size}"
-    terms = [products if gates == 1 else f"{gates}·({products})"]
-    if bias_rows:
-        terms.append(_product(bias_rows, gates, units))
-    if size != units:
-        terms.append(f"{size}·{units}")  # the projection of h
-    return f"{' + '.join(terms)} = {count:,}"

@@ -7,6 +7,7 @@ they were. The copy runs in inference mode, so dropout is off and the numbers re
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Probe:
     """A copy of the model after one backward pass.
 
     `calls[k]` belongs to `places[k]`: one list of records (one a weight set) for each call of that
-    module in the forward pass.
+    module in the forward pass. `loss` is NaN where there was only a forward pass.
     """
 
     model: nn.Module
@@ -60,15 +61,13 @@ def run_probe(
         prepare(twin)
     places = measurable_places(twin)
     reference = next(twin.parameters())
-    if _is_ragged(x):
-        x, mask = pad(x)
-    inputs = tuple(_tensor(part, reference, "x") for part in (x if isinstance(x, tuple) else (x,)))
+    inputs, mask = _inputs(x, mask, reference)
     labels = _tensor(pad(y)[0] if _is_ragged(y) else y, reference, "y")
-    mask = None if mask is None else _tensor(mask, reference, "mask").bool()
     sample_weight = None if sample_weight is None else _tensor(sample_weight, reference, "weight")
     with _same_random_state(reference.device), torch.enable_grad():
         with recording() as records, _calls(places, records) as calls:
             prediction, mask = _predict(twin, inputs, mask)
+        _require_tensor(twin, prediction)
         chosen_loss.check(labels, prediction, mask)
         objective = losses.objective(
             chosen_loss,
@@ -82,6 +81,37 @@ def run_probe(
         if objective.requires_grad:
             objective.backward()
     return Probe(twin, places, calls, objective.item(), len(labels), twin_optimizer)
+
+
+@torch.no_grad()
+def run_forward(model: nn.Module, x: Any, mask: Any = None) -> Probe:
+    """Copy the model and run it forward once: what its gates do needs neither labels nor a loss."""
+    measurable_places(model)
+    if mask is not None and not hasattr(model, "forward_with_mask"):
+        raise InputError(
+            f"{type(model).__name__} is called as model(x), so its layers would not see mask=. "
+            "Pass everything that its forward takes as a tuple, e.g. x=(x, mask)."
+        )
+    twin = copy.deepcopy(model).eval()
+    places = measurable_places(twin)
+    reference = next(twin.parameters())
+    inputs, mask = _inputs(x, mask, reference)
+    with (
+        _same_random_state(reference.device),
+        recording() as records,
+        _calls(places, records) as calls,
+    ):
+        _predict(twin, inputs, mask)
+    return Probe(twin, places, calls, math.nan, len(inputs[0]))
+
+
+def _inputs(x: Any, mask: Any, reference: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """Return the model's inputs and the mask as tensors; series of different lengths are padded."""
+    if _is_ragged(x):
+        x, mask = pad(x)
+    parts = x if isinstance(x, tuple) else (x,)
+    inputs = tuple(_tensor(part, reference, "x") for part in parts)
+    return inputs, None if mask is None else _tensor(mask, reference, "mask").bool()
 
 
 def penalty_of(model: nn.Module) -> Tensor | None:
@@ -108,20 +138,23 @@ def _loss_of(model: nn.Module, loss: Any) -> losses.Loss:
 
 def _predict(
     model: nn.Module, inputs: tuple[Tensor, ...], mask: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Any, Tensor | None]:
     """Call the model and return its prediction with the mask that belongs to it."""
     forward_with_mask = getattr(model, "forward_with_mask", None)
     if forward_with_mask is not None:
         prediction, mask = forward_with_mask(inputs[0] if len(inputs) == 1 else inputs, mask)
     else:
         prediction = model(*inputs)
+    return prediction, mask
+
+
+def _require_tensor(model: nn.Module, prediction: Any) -> None:
     if not isinstance(prediction, Tensor):
         raise InputError(
             f"{type(model).__name__} returned a {type(prediction).__name__}, and a loss needs one "
             "tensor. Wrap the model in a module whose forward returns the prediction alone, e.g. "
             "`return self.lstm(x)[0]`."
         )
-    return prediction, mask
 
 
 @contextmanager
@@ -156,8 +189,14 @@ def _same_random_state(device: torch.device) -> Iterator[None]:
 
 
 def _is_ragged(data: Any) -> bool:
-    """Return whether data are a list of series of different lengths."""
-    return isinstance(data, list) and len({len(one) for one in data if hasattr(one, "shape")}) > 1
+    """Return whether data are a list of series, or of lists of ids, of different lengths."""
+    if not isinstance(data, list):
+        return False
+    return len({len(one) for one in data if hasattr(one, "shape") or _is_ids(one)}) > 1
+
+
+def _is_ids(one: Any) -> bool:
+    return isinstance(one, list) and all(isinstance(item, int) for item in one)
 
 
 def _tensor(value: Any, reference: Tensor, name: str) -> Tensor:

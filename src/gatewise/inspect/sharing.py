@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.cells import WeightSet
-from gatewise.errors import InputError, UnsupportedError
+from gatewise.errors import InputError
 from gatewise.inspect.contributions import Contributions, step_contributions
+from gatewise.inspect.passes import require_one_pass_a_set
 from gatewise.inspect.probe import penalty_of, run_probe
-from gatewise.inspect.walk import Place, full_name, measurable_places
+from gatewise.inspect.walk import Place, full_name, measurable_places, train_recurrent_weights
 from gatewise.inspect.weights import SYMBOLS, derivative_sets, read_sets, source_parameters
 from gatewise.kernels import Record
 
@@ -193,7 +194,7 @@ def measure_sharing(
         mask=mask,
         sample_weight=sample_weight,
         loss=loss,
-        prepare=_train_recurrent_weights,
+        prepare=train_recurrent_weights,
     )
     found = [
         one
@@ -218,24 +219,11 @@ class _Found:
     uses: list[Contributions]
 
 
-def _train_recurrent_weights(model: nn.Module) -> None:
-    for place in measurable_places(model):
-        place.module.requires_grad_(True)
-
-
 def _sets_of(place: Place, calls: list[list[Record]], keep: bool) -> list[_Found]:
     sets = read_sets(place.module, lambda parameter: parameter)
     gradients = derivative_sets(place.module, lambda parameter: parameter.grad)
     penalties = _penalty_gradients(place.module)
-    for call in calls:
-        if [record.weights[1].shape for record in call] != [
-            one.weights["recurrent_kernel"].shape for one in sets
-        ]:
-            raise UnsupportedError(
-                f"'{place.name}' has {len(sets)} weight sets but ran its kernel {len(call)} times "
-                "in one call, so its time steps cannot be told apart. Measure a model whose layer "
-                "runs each set once a call."
-            )
+    require_one_pass_a_set(place, sets, calls)
     found = []
     for position, one in enumerate(sets):
         records = [call[position] for call in calls]

@@ -1,5 +1,6 @@
-"""The measures as text that fits 80 columns, in a terminal or a file; nothing else here renders.
+"""The measures as text that fits 80 columns, in a terminal or a file.
 
+What happens over time is in :mod:`gatewise.inspect.text_dynamics`; nothing else here renders.
 Answers come first, in words; the numbers that carry them follow.
 """
 
@@ -44,13 +45,16 @@ def render_summary(ledger: ParameterLedger, width: int | None = None) -> str:
     width = width or min(88, shutil.get_terminal_size().columns - 4)
     if width < 32:
         raise InputError(f"A summary needs lines of at least 32 characters but got {width}.")
-    edges = [0, int(0.45 * width), int(0.8 * width), width]
-    name, shape, count = (end - start for start, end in itertools.pairwise(edges))
+    branched = any(layer.fed_by is not None for layer in ledger.layers)
+    edges = [0.0, 0.3, 0.56, 0.7, 1.0] if branched else [0.0, 0.45, 0.8, 1.0]
+    sizes = [int(end * width) - int(start * width) for start, end in itertools.pairwise(edges)]
+    name, shape, count, fed = [*sizes, 0][:4]
     table = Table(
         # rich counts a column without its padding and borders.
         Column("Layer (type)", width=name - 3),
         Column("Output Shape", width=shape - 4),
         Column("Param #", width=count - 3, justify="right"),
+        *([Column("Connected to", width=fed - 3)] if branched else []),
         width=width,
         show_lines=True,
     )
@@ -58,7 +62,10 @@ def render_summary(ledger: ParameterLedger, width: int | None = None) -> str:
         parameters = f"{layer.count:,}" if layer.built else f"{layer.count:,} (unbuilt)"
         # Text, not str: square brackets in a name are no markup.
         table.add_row(
-            Text(f"{layer.name} ({layer.kind})"), Text(_output_shape(layer)), Text(parameters)
+            Text(f"{layer.name} ({layer.kind})"),
+            Text(_output_shape(layer)),
+            Text(parameters),
+            *([Text(", ".join(layer.fed_by or ()) or "-")] if branched else []),
         )
     console = Console(
         file=(drawn := io.StringIO()),
@@ -86,9 +93,30 @@ def render_gates(ledger: ParameterLedger) -> str:
     return "\n\n".join(blocks)
 
 
+def render_conventions(ledger: ParameterLedger) -> str:
+    """Return each recurrent set's count under Keras, PyTorch, cuDNN and ONNX, and its cost."""
+    blocks = []
+    for one in (one for layer in ledger.layers for one in layer.sets):
+        lines = paragraph(
+            f"{shortened(full_name(one.layer, one.label), 40)}: {one.count:,} parameters, "
+            f"{one.multiply_adds:,} multiply-adds a time step and sample"
+        )
+        for convention in one.conventions:
+            head = f"  {convention.library:<7}  "
+            if convention.count is None:
+                lines += paragraph(convention.remark, head)
+            else:
+                text = f"{convention.formula} = {convention.count:,}; {convention.remark}"
+                lines += paragraph(text, head)
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) or "No recurrent layer: no conventions differ."
+
+
 def _output_shape(layer: LayerLedger) -> str:
     if layer.output_shape is None:
         return "?"
+    if any(isinstance(size, tuple) for size in layer.output_shape):
+        return f"[{', '.join(str(shape) for shape in layer.output_shape)}]"
     inner = ", ".join(str(size) for size in layer.output_shape)
     return f"({inner},)" if len(layer.output_shape) == 1 else f"({inner})"
 

@@ -92,6 +92,12 @@ def measurable_places(model: nn.Module) -> list[Place]:
     return places
 
 
+def train_recurrent_weights(model: nn.Module) -> None:
+    """Let the gradient reach every recurrent layer, frozen or not."""
+    for place in measurable_places(model):
+        place.module.requires_grad_(True)
+
+
 def full_name(layer: str, label: str) -> str:
     """Return how a weight set is called in text, e.g. `bidirectional (forward)`."""
     return f"{layer} ({label})" if label else layer
