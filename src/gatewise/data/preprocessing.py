@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, Self, runtime_checkable
 
 from gatewise.data.scaling import StandardScaler
+from gatewise.data.series_preprocessor import SeriesPreprocessor
 from gatewise.data.vocabulary import Vocabulary
 from gatewise.errors import InputError, unknown_name
 
@@ -28,6 +29,7 @@ class Preprocessor(Protocol):
 
 
 PREPROCESSORS: dict[str, type[Preprocessor]] = {
+    "SeriesPreprocessor": SeriesPreprocessor,
     "StandardScaler": StandardScaler,
     "Vocabulary": Vocabulary,
 }

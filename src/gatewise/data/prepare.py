@@ -1,0 +1,117 @@
+"""What the training part teaches: scales, categories, a vocabulary, and if there is a trend."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from gatewise.data.scaling import StandardScaler
+from gatewise.data.series_data import SeriesData
+from gatewise.data.series_preprocessor import (
+    SeriesPreprocessor,
+    last_values,
+    relative_to_last,
+)
+from gatewise.data.vocabulary import Vocabulary
+from gatewise.data.windows import target_channels
+from gatewise.errors import InputError
+
+_MOST_WINDOWS = 5000  # whose spread is measured
+_TREND = 1.0  # deviations between the first and the last third of a series
+
+
+def prepare(train: SeriesData, *, max_words: int = 20_000) -> SeriesPreprocessor:
+    """Return the preprocessing of a training part: scales, names, vocabulary, from it alone.
+
+    `max_words` bounds the ids of a vocabulary, padding and unknown included.
+
+    Raises `InputError` for forecasting data that are not cut into windows.
+    """
+    if train.task == "forecasting" and train.y is None:
+        raise InputError("Cut the series into windows first: split(data), or make_windows(data).")
+    basis = SeriesPreprocessor(
+        task=train.task,
+        features=train.features,
+        labels=train.labels,
+        columns=train.columns,
+        missing=train.missing.handling,
+        unit=train.unit,
+        horizon=train.horizon,
+        window=train.window,
+    )
+    if train.is_text:
+        assert train.unit is not None
+        vocabulary = Vocabulary.fit(train.x, max_size=max_words, unit=train.unit)
+        basis = replace(basis, vocabulary=vocabulary)
+        return replace(basis, target_scaler=_target_scaler(train, relative=False))
+    relative = train.task == "forecasting" and _has_trend(train)
+    seen = (train.source or train).x
+    if relative:
+        step = max(len(train) // _MOST_WINDOWS, 1)
+        seen = [relative_to_last(window, target_channels(train)) for window in train.x[::step]]
+    basis = replace(basis, relative=relative, categories=_categories(train))
+    numeric = basis.numeric
+    columns = [one[:, numeric] for one in seen]
+    return replace(
+        basis,
+        gaps=tuple(
+            train.features[at]
+            for at in numeric
+            if any(np.isnan(one[:, at]).any() for one in (train.source or train).x)
+        ),
+        scaler=_scaler(columns) if numeric else None,
+        target_scaler=_target_scaler(train, relative=relative),
+    )
+
+
+def _categories(train: SeriesData) -> dict[str, tuple[str, ...]]:
+    """Return the names that occur in the training part."""
+    found = {}
+    for name, names in train.categories.items():
+        at = train.features.index(name)
+        codes = np.concatenate([one[:, at] for one in (train.source or train).x])
+        used = np.unique(codes[~np.isnan(codes)]).astype(np.int64)
+        found[name] = tuple(sorted(names[code] for code in used))
+    return found
+
+
+def _scaler(series: list[np.ndarray]) -> StandardScaler:
+    """Return the scaler of series whose gaps are left out of the count."""
+    steps = np.concatenate(series)
+    unknown = np.isnan(steps)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not unknown.any():
+            return StandardScaler.fit([steps])
+        count = np.maximum((~unknown).sum(axis=0), 1)
+        mean = np.where(unknown, 0.0, steps).sum(axis=0) / count
+        deviation = np.sqrt((np.where(unknown, 0.0, steps - mean) ** 2).sum(axis=0) / count)
+        constant = deviation <= 1e-12 * np.abs(np.where(unknown, 0.0, steps)).max(axis=0)
+        return StandardScaler(mean, np.where(constant, 1.0, deviation))
+
+
+def _target_scaler(train: SeriesData, *, relative: bool) -> StandardScaler | None:
+    if train.y is None or train.task in ("classification", "tagging"):
+        return None
+    y = train.y[:, None, None] if train.task == "regression" else train.y
+    if relative:
+        y = y - last_values(train)[:, None]
+    return _scaler([y.reshape(-1, y.shape[-1])])
+
+
+def _has_trend(train: SeriesData) -> bool:
+    """Return whether the targets' last third typically lies far from their first."""
+    channels = target_channels(train)
+    shifts = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for series in (train.source or train).x:
+            values = series[:, channels]
+            third = len(values) // 3
+            known = ~np.isnan(values).any(axis=1)
+            first, last = values[:third][known[:third]], values[-third:][known[-third:]]
+            if third == 0 or not len(first) or not len(last):
+                continue
+            spread = values[known].std(axis=0)
+            spread[spread == 0] = np.inf
+            shifts.append(np.abs(last.mean(axis=0) - first.mean(axis=0)) / spread)
+    return bool(shifts) and bool(np.median(np.stack(shifts)) > _TREND)

@@ -1,0 +1,107 @@
+"""Windows for forecasting: what is seen and what comes after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from gatewise.data.season import season
+from gatewise.data.series_data import SeriesData
+from gatewise.errors import InputError
+
+Span = tuple[int, int, int]  # a series, and the steps of it that a part may tell
+_SHORTEST_DEFAULT = 16
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How windows are cut, the same for all parts."""
+
+    window: int
+    horizon: int
+    stride: int
+
+    @classmethod
+    def of(
+        cls,
+        data: SeriesData,
+        spans: Sequence[Span],
+        window: int | None,
+        horizon: int,
+        stride: int,
+    ) -> Cut:
+        """Return the cut, its window by default from the period of the training part."""
+        if window is None:
+            channel = target_channels(data)[0]
+            trained = [data.x[index][start:stop, channel] for index, start, stop in spans]
+            wanted = max(2 * (season(trained) or 0), 2 * horizon, _SHORTEST_DEFAULT)
+            longest = max((len(one) for one in trained), default=0)
+            window = max(min(wanted, longest // 3, longest - horizon), 1)
+        return cls(window, horizon, stride)
+
+
+def target_channels(data: SeriesData) -> list[int]:
+    """Return which channels are forecast: those of the target columns, or all."""
+    names = data.columns.target or data.features
+    return [data.features.index(name) for name in names]
+
+
+def cut_windows(data: SeriesData, cut: Cut, spans: Sequence[Span], part: str) -> SeriesData:
+    """Return the windows whose horizon lies within the spans, as data of their own."""
+    channels = target_channels(data)
+    x: list[np.ndarray] = []
+    y: list[np.ndarray] = []
+    ids: list[str] = []
+    sources: list[np.ndarray] = []
+    short = gaps = 0
+    for index, start, stop in spans:
+        series = data.x[index]
+        first = max(start - cut.window, 0)
+        seen = series[first:stop]
+        sources.append(series[start:stop])
+        if len(seen) < cut.window + cut.horizon:
+            short += 1
+            continue
+        whole = sliding_window_view(seen, cut.window + cut.horizon, axis=0)[:: cut.stride]
+        whole = whole.transpose(0, 2, 1)  # (N, window + horizon, I)
+        targets = whole[:, cut.window :, channels]
+        complete = np.isfinite(targets).all(axis=(1, 2))
+        gaps += int((~complete).sum())
+        x += list(whole[complete, : cut.window] if not complete.all() else whole[:, : cut.window])
+        y.append(targets[complete])
+        steps = first + cut.window + cut.stride * np.flatnonzero(complete)
+        ids += [f"{data.ids[index]}, from step {step + 1}" for step in steps]
+    if not x:
+        longest = max((stop - start for _, start, stop in spans), default=0)
+        raise InputError(
+            f"{data.name}: the {part} part holds no window of {cut.window} steps and {cut.horizon} "
+            f"to forecast; its longest series has {longest} steps. Use a smaller window or "
+            "horizon (--window, --horizon), larger parts, or longer series."
+        )
+    notes = list(data.notes)
+    if short:
+        notes.append(f"{short} of {len(spans)} series are too short for the {part} part.")
+    if gaps:
+        notes.append(f"{gaps} {part} windows with gaps in what they tell were left out.")
+    source = replace(
+        data,
+        x=[one for one in sources if len(one)],
+        ids=[data.ids[span[0]] for span, one in zip(spans, sources, strict=True) if len(one)],
+        times=None,
+        parts=None,
+    )
+    return replace(
+        data,
+        x=x,
+        y=np.concatenate(y),
+        ids=ids,
+        times=None,
+        parts=None,
+        window=cut.window,
+        horizon=cut.horizon,
+        notes=tuple(notes),
+        source=source,
+    )
