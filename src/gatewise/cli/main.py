@@ -7,8 +7,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from gatewise.cli.data import data
 from gatewise.cli.demo import demo
-from gatewise.errors import GatewiseError
+from gatewise.cli.evaluate import evaluate
+from gatewise.cli.explain import explain
+from gatewise.cli.predict import predict
+from gatewise.cli.summary import summary
+from gatewise.cli.train import train
+from gatewise.errors import GatewiseError, NonFiniteError
 
 FAILED = 1
 BAD_INPUT = 2
@@ -29,7 +35,13 @@ class _Commands(TyperGroup):
             if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
             _say(f"Error: {error}")
-            raise typer.Exit(BAD_INPUT if isinstance(error, GatewiseError) else FAILED) from None
+            raise typer.Exit(_exit_code(error)) from None
+
+
+def _exit_code(error: Exception) -> int:
+    """Return 2 for what the user can mend in the input, 1 for what went wrong on the way."""
+    mendable = isinstance(error, GatewiseError) and not isinstance(error, NonFiniteError)
+    return BAD_INPUT if mendable else FAILED
 
 
 def _say(line: str) -> None:
@@ -40,7 +52,7 @@ app = typer.Typer(
     cls=_Commands,
     name="gatewise",
     help="Fast, explainable LSTMs for PyTorch and Keras.",
-    epilog="Example: gatewise demo --text 'thou shalt not'",
+    epilog="Example: gatewise train japanese-vowels",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -70,7 +82,18 @@ def _options(
     """Fast, explainable LSTMs for PyTorch and Keras."""
 
 
-app.command(epilog="Example: gatewise demo --text 'and he said unto them'")(demo)
+_EXAMPLES = {
+    train: "gatewise train sensors.csv --series device --time second --target state",
+    predict: "gatewise predict sensors-run new.csv -o predictions.csv",
+    evaluate: "gatewise evaluate japanese-vowels-run japanese-vowels --json",
+    summary: "gatewise summary sensors-run --gates",
+    explain: "gatewise explain japanese-vowels-run japanese-vowels",
+    data: "gatewise data japanese-vowels",
+    demo: "gatewise demo --text 'and he said unto them'",
+}
+
+for _command, _example in _EXAMPLES.items():
+    app.command(epilog=f"Example: {_example}")(_command)
 
 
 def main() -> None:

@@ -1,0 +1,190 @@
+"""Real-time recurrent learning: the exact gradient, forward in time.
+
+Williams and Zipser, "A learning algorithm for continually running fully recurrent neural networks",
+Neural Computation 1(2), 1989.
+
+    J_t = A_t · J_{t-1} + I_t          dL/dθ = Σ_t (∂ℓ_t/∂s_t) · J_t
+
+with A_t = ∂s_t/∂s_{t-1}, I_t = ∂s_t/∂θ where s_{t-1} is held, and J_t = ds_t/dθ. Nothing ever goes
+back in time, so the memory does not grow with the sequence; but J has a row for each of the 2H
+states and a column for each weight, for every series of the batch. The states of all layers of a
+stack are one state here, so nothing is left out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, cat, nn
+
+from gatewise.errors import UnsupportedError
+from gatewise.gradients.carrying import Carried, same_noise
+from gatewise.gradients.contract import GradientAlgorithm, whole_steps
+from gatewise.gradients.layout import layers_of, recurrent_layers, require_pieces
+from gatewise.gradients.task import Differentiable, Part, Task
+
+Influence = dict[str, Tensor]  # for each weight: (B, S, *weight.shape)
+
+
+@dataclass(frozen=True)
+class RTRL(GradientAlgorithm):
+    """Learn online with the exact gradient, with a step after every `every` time steps.
+
+    With the weights held, any `every` gives the gradient of backpropagation through time. Between
+    steps of the optimizer the influence J is that of slightly older weights.
+
+    >>> RTRL(every=3).exact
+    True
+    """
+
+    every: int = 1
+
+    exact = True
+    unbiased = True
+    online = True
+    cost = "time 16·H³·(H + I + 1) a step and series; memory 8·H²·(H + I + 1) a series"
+
+    def __post_init__(self) -> None:
+        whole_steps("RTRL", "every", self.every)
+
+    def supports(self, model: Differentiable) -> None:
+        """Refuse what cannot run in pieces, and dropout in front of the states."""
+        require_pieces("RTRL", model)
+        for layer in _below_the_last(model):
+            if any(getattr(layer, name, 0) for name in ("rate", "dropout", "recurrent_dropout")):
+                raise UnsupportedError(
+                    f"RTRL computes each series's influence on its own, and the dropout of "
+                    f"'{layer.name}' would draw other masks for it. Put Dropout behind the last "
+                    "recurrent layer, or use gradient=SnAp1() or BPTT()."
+                )
+
+    def gradients(self, task: Task) -> Iterator[Part]:
+        """Yield for each chunk that holds a loss."""
+        task = task.ending_together()
+        weights = _influencing(task.model)
+        _refuse_too_large(task, weights)
+        chunk = _Chunk(task, weights)
+        influence: Influence | None = None
+        with same_noise(task.model) as next_piece:
+            for start, end in task.chunks(self.every):
+                next_piece()
+                learns = task.has_loss(start, end)
+                with torch.set_grad_enabled(learns), chunk.carried.piece(leaves=True):
+                    prediction, mask = task.forward(start, end)
+                part = None
+                if learns:
+                    part = task.backward(task.part(start, end, prediction, mask))
+                    if influence is not None:
+                        chunk.add_past(influence)
+                if end < task.steps:
+                    influence = chunk.advanced(influence, start, end)
+                if part is not None:
+                    yield part
+
+
+class _Chunk:
+    """One chunk of the sequence, all layers' states together as one state of S numbers."""
+
+    def __init__(self, task: Task, weights: dict[str, nn.Parameter]) -> None:
+        self._task, self._weights = task, weights
+        self.carried = Carried()
+
+    def add_past(self, influence: Influence) -> None:
+        """Add g_0 · J to the gradients."""
+        grads = [
+            torch.zeros_like(state) if state.grad is None else state.grad
+            for states in self.carried.begin
+            for state in states
+        ]
+        g_0 = cat(grads, dim=-1)  # (B, S)
+        for name, weight in self._weights.items():
+            past = torch.einsum("bs,bs...->...", g_0, influence[name])
+            weight.grad = past if weight.grad is None else weight.grad + past
+
+    def advanced(self, influence: Influence | None, start: int, end: int) -> Influence:
+        """Return A · J + B, series by series."""
+        rows: list[Influence] = []
+        for row in range(len(self._task.x)):
+            before = [
+                [state[row : row + 1].detach() for state in states] for states in self.carried.begin
+            ]
+            B, A = self._jacobians(start, end, row, before)
+            if influence is not None:
+                for name in B:
+                    B[name] = B[name] + torch.tensordot(A, influence[name][row], dims=1)
+            rows.append(B)
+        return {name: torch.stack([row[name] for row in rows]) for name in self._weights}
+
+    def _jacobians(
+        self, start: int, end: int, row: int, states: list[list[Tensor]]
+    ) -> tuple[Influence, Tensor]:
+        """Return B and A of one series over the chunk: (S, *weight.shape) each, and (S, S)."""
+        task = self._task
+        x = task.x[row : row + 1, start:end]
+        mask = None if task.mask is None else task.mask[row : row + 1, start:end]
+
+        def end_state(weights: dict[str, Tensor], states: list[list[Tensor]]) -> Tensor:
+            carried = Carried(attached=True)
+            carried.end = states
+            with carried.piece():
+                torch.func.functional_call(task.model, weights, (x, mask))  # pyright: ignore
+            return cat([part.squeeze(0) for after in carried.end for part in after])
+
+        weights = {name: weight.detach() for name, weight in self._weights.items()}
+        with torch.enable_grad():
+            B, A = torch.func.jacrev(end_state, argnums=(0, 1))(weights, states)
+        columns = [part.squeeze(1) for after in A for part in after]  # (S, H) each
+        return {name: found.detach() for name, found in B.items()}, cat(columns, dim=1).detach()
+
+
+def _below_the_last(model: Differentiable) -> list[nn.Module]:
+    """Return the layers up to the last recurrent one: those that the states depend on."""
+    layers = list(layers_of(model))
+    last = recurrent_layers(model)[-1]
+    return layers[: len(layers) - layers[::-1].index(last)]
+
+
+def _influencing(model: Differentiable) -> dict[str, nn.Parameter]:
+    """Return the trainable weights that the states depend on, by name."""
+    below = {id(weight) for layer in _below_the_last(model) for weight in layer.parameters()}
+    return {
+        name: weight
+        for name, weight in model.named_parameters()
+        if id(weight) in below and weight.requires_grad
+    }
+
+
+def _refuse_too_large(task: Task, weights: dict[str, nn.Parameter]) -> None:
+    """Raise `UnsupportedError` where the influence would not fit in memory."""
+    states = sum(
+        layer.units * len(layer.specification.states) for layer in recurrent_layers(task.model)
+    )
+    numbers = sum(weight.numel() for weight in weights.values())
+    size = len(task.x) * states * numbers * next(iter(weights.values())).element_size()
+    # While J moves on, the new one stands beside the old one.
+    available = _memory(task.x.device)
+    if 2 * size > available:
+        raise UnsupportedError(
+            f"RTRL's influence matrix of {len(task.x)} series × {states} states × {numbers:,} "
+            f"weights takes {_readable(size)}, twice while it moves on, and there are "
+            f"{_readable(available)} of memory. Use gradient=SnAp1() (a trace for each weight), "
+            "fewer units or a smaller batch, or BPTT(checkpoint='sqrt')."
+        )
+
+
+def _memory(device: torch.device) -> int:
+    """Return the bytes that there are on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _readable(size: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:,.4g} {unit}"
+        size /= 1024
+    return f"{size:,.1f} GiB"

@@ -1,0 +1,148 @@
+"""Traces: the part of the past's influence that each unit has on itself.
+
+The influence J = ds/dθ of all weights on all states is large: 2H·4H(I + H + 1) numbers a series.
+Where the path is "diagonal" or "cell", the units do not mix. A weight in unit j's columns then acts
+on unit j's own states alone, and J shrinks to a trace: one number for each weight and each state of
+its unit. The trace obeys the same equations as J, with products unit by unit:
+
+    J ← A · J + B          g = g_in + g_0 · J
+
+A (one number for each unit and pair of its states) and B come from the scan that serves the
+gradient, with a cotangent of ones on one state of all units at once: units that do not mix need not
+be asked one by one.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gatewise.gradients.carrying import Carried, States, same_noise
+from gatewise.gradients.contract import GradientAlgorithm, whole_steps
+from gatewise.gradients.layout import require_fused, require_pieces
+from gatewise.gradients.passage import WayBack, open_kernel, passage
+from gatewise.gradients.task import Differentiable, Part, Task
+from gatewise.kernels import Pass, ops
+
+Trace = list[list[Tensor]]  # for each state, for each weight: (B, *weight.shape)
+
+
+@dataclass(frozen=True)
+class TraceAlgorithm(GradientAlgorithm):
+    """An online algorithm that carries traces; a subclass names the path."""
+
+    every: int = 1
+
+    exact = False
+    unbiased = False
+    online = True
+    cost = "time about 3F a step plus the trace; memory for one chunk and the trace"
+
+    def __post_init__(self) -> None:
+        whole_steps(self.name, "every", self.every)
+
+    @property
+    @abstractmethod
+    def path(self) -> str:
+        """Which way a cotangent may take; one of `ops.PATHS` on which the units do not mix."""
+
+    def supports(self, model: Differentiable) -> None:
+        """Raise `UnsupportedError` where the sequence cannot run in pieces."""
+        require_pieces(self.name, model)
+        require_fused(self.name, model)
+
+    def gradients(self, task: Task) -> Iterator[Part]:
+        """Yield for each chunk that holds a loss."""
+        task = task.ending_together()
+        traces = _Traces(self.path)
+        with same_noise(task.model) as next_piece:
+            for start, end in task.chunks(self.every):
+                next_piece()
+                traces.passes.clear()
+                learns = task.has_loss(start, end)
+                with torch.set_grad_enabled(learns), traces.carried.piece():
+                    prediction, mask = task.forward(start, end)
+                part = task.backward(task.part(start, end, prediction, mask)) if learns else None
+                if end < task.steps:
+                    traces.advance()
+                if part is not None:
+                    yield part
+
+
+class _Traces:
+    """The trace of each pass of a model."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.carried = Carried(self._pass)
+        self.passes: list[tuple[Pass, ops.Saved]] = []
+        self._traces: dict[int, Trace] = {}
+
+    def _pass(self, place: int, given: Pass) -> tuple[Tensor, States, States]:
+        trace = self._traces.get(place)
+        past = None if trace is None else lambda grad_state: _past(grad_state, trace)
+        back = WayBack(path=self._path, across_layers="step", past=past)
+        outputs, final, saved = passage(given, back)
+        self.passes.append((_detached(given), saved))
+        return outputs, final, final
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """Carry every trace over the chunk that has just run."""
+        for place, (given, saved) in enumerate(self.passes):
+            self._traces[place] = _advanced(given, saved, self._path, self._traces.get(place))
+
+
+def _past(grad_state: Sequence[Tensor], trace: Trace) -> list[Tensor]:
+    """Return g_0 · J for each weight, summed over the batch."""
+    return [
+        torch.stack(
+            [
+                (_columns(grad, influence) * influence).sum(0)
+                for grad, influence in zip(grad_state, influences, strict=True)
+            ]
+        ).sum(0)
+        for influences in zip(*trace, strict=True)
+    ]
+
+
+def _advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> Trace:
+    """Return A · J + B over one chunk."""
+    fixed = (given.mask, given.recurrent_dropout, given.specification, open_kernel(given))
+    advanced: Trace = []
+    for number in range(len(given.state)):
+        ones = [
+            torch.full_like(state, float(other == number))
+            for other, state in enumerate(given.state)
+        ]
+        grad_product, A, _ = ops.backward_scan(
+            None, ones, saved, given.weights, given.state, *fixed, path=path
+        )
+        B = ops.weight_gradient(
+            given.x, saved, grad_product, given.weights, given.state, *fixed, reduce="sample"
+        )
+        if trace is not None:
+            for before, influences in zip(A, trace, strict=True):
+                for new, old in zip(B, influences, strict=True):
+                    new.add_(_columns(before, old) * old)
+        advanced.append(B)
+    return advanced
+
+
+def _columns(of_units: Tensor, like: Tensor) -> Tensor:
+    """Return (B, H) spread over the columns (B, …, G·H), of which each belongs to a unit."""
+    gates = like.shape[-1] // of_units.shape[-1]
+    spread = of_units.repeat(1, gates)  # (B, G·H)
+    return spread.reshape(len(spread), *(1,) * (like.dim() - 2), -1)
+
+
+def _detached(given: Pass) -> Pass:
+    return given._replace(
+        x=given.x.detach(),
+        weights=[weight.detach() for weight in given.weights],
+        state=[state.detach() for state in given.state],
+    )
