@@ -10,6 +10,7 @@ from __future__ import annotations
 from gatewise import (
     callbacks,
     data,
+    gradients,
     inspect,
     layers,
     losses,
@@ -32,6 +33,7 @@ __all__ = [
     "accelerate",
     "callbacks",
     "data",
+    "gradients",
     "inspect",
     "layers",
     "load_model",

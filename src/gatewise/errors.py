@@ -37,6 +37,10 @@ class FallbackWarning(UserWarning):
     """Something slower than what was possible runs; the message says why and gives the cure."""
 
 
+class TruncationWarning(UserWarning):
+    """A truncated gradient loses much of what the exact one holds; the message says how much."""
+
+
 def unknown_name(what: str, given: object, choices: Iterable[str]) -> UnknownNameError:
     """Return the error for an unknown name, with the nearest known one suggested.
 
@@ -48,3 +52,17 @@ def unknown_name(what: str, given: object, choices: Iterable[str]) -> UnknownNam
     nearest = difflib.get_close_matches(str(given).lower(), by_lower, n=1)
     hint = f" Did you mean {by_lower[nearest[0]]!r}?" if nearest else ""
     return UnknownNameError(f"Unknown {what} {given!r}.{hint} Known: {', '.join(known)}.")
+
+
+def missing(module: str, name: str, choices: Iterable[str]) -> AttributeError:
+    """Return the error for a name that a module does not have, with the nearest ones it has.
+
+    >>> print(missing("gatewise.layers", "Conv2D", ["Conv1D", "LSTM"]))
+    gatewise.layers has no 'Conv2D'. The nearest is Conv1D. There are: Conv1D, LSTM.
+    """
+    known = sorted(choices)
+    if name.startswith("_"):
+        return AttributeError(f"module {module!r} has no attribute {name!r}")
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" The nearest is {nearest[0]}." if nearest else ""
+    return AttributeError(f"{module} has no {name!r}.{hint} There are: {', '.join(known)}.")

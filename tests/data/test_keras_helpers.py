@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from gatewise import Sequential, callbacks, layers
+from gatewise import Sequential, callbacks, layers, utils
 from gatewise.errors import InputError
 from gatewise.utils import timeseries_dataset_from_array, to_categorical
 
@@ -75,8 +75,6 @@ def test_what_cannot_be() -> None:
     with pytest.raises(InputError, match="too few for windows of 9"):
         timeseries_dataset_from_array(np.arange(5.0), None, 9)
     with pytest.raises(AttributeError, match="The nearest is to_categorical"):
-        from gatewise import utils
-
         _ = utils.to_categoricals  # pyright: ignore
     with pytest.raises(AttributeError, match="The nearest is TensorBoard"):
         _ = callbacks.TensorBord  # pyright: ignore

@@ -28,13 +28,14 @@ RECURRENT: dict[str, Any] = {
     "return_sequences": True,
     "return_state": True,
     "go_backwards": True,
+    "stateful": True,
     "zero_output_for_mask": True,
     "input_shape": (None, 4),
     "name": "mine",
     "trainable": False,
     "use_kernel": "reference",
 }
-UNCHANGING = {"stateful", "unroll", "implementation", "weights", "input_length", "layer"}
+UNCHANGING = {"unroll", "implementation", "weights", "input_length", "layer"}
 
 LAYERS: list[Any] = [
     layers.LSTM(

@@ -118,9 +118,9 @@ def test_initial_states() -> None:
 
 def test_arguments() -> None:
     assert_message(
-        lambda: layers.LSTM(8, stateful=True),
-        "LSTM(stateful=True) is not supported. Keep the state yourself: return_state=True gives "
-        "it, and initial_state= takes it at the next call.",
+        lambda: layers.RNN(layers.LSTMCell(8), stateful=True),
+        "RNN(stateful=True) is not supported; LSTM, GRU and SimpleRNN are. Or keep the state: "
+        "return_state=True gives it, initial_state= takes it at the next call.",
         UnsupportedError,
     )
     for bad in (0, -1, 2.5, True, "8"):

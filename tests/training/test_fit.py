@@ -345,7 +345,6 @@ def test_an_explicit_mask_does_what_an_embeddings_mask_does() -> None:
 def test_compile_refuses_what_it_cannot_honour() -> None:
     model = lines()
     for arguments, cure in [
-        ({"gradient": "rtrl"}, 'gradient="bptt"'),
         ({"steps_per_execution": 4}, "Leave it at 1"),
         ({"jit_compile": True}, "torch.compile"),
         ({"loss_weights": [1.0]}, "one"),

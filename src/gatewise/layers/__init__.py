@@ -2,57 +2,115 @@
 
 from __future__ import annotations
 
-from gatewise.errors import unknown_name
+from typing import Any
+
+from gatewise.errors import missing
 from gatewise.layers import initializers, regularizers
+from gatewise.layers.attention import AdditiveAttention, Attention
+from gatewise.layers.convolution import Conv1D
 from gatewise.layers.dense import Activation, Dense
-from gatewise.layers.dropout import Dropout
+from gatewise.layers.dropout import Dropout, SpatialDropout1D
 from gatewise.layers.embedding import Embedding
 from gatewise.layers.gru import GRU
-from gatewise.layers.input import Input
+from gatewise.layers.input import Input, InputLayer
 from gatewise.layers.layer import Layer, RankError, Shape
 from gatewise.layers.lstm import LSTM
 from gatewise.layers.masking import Masking
+from gatewise.layers.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Dot,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+)
+from gatewise.layers.normalization import BatchNormalization, LayerNormalization
+from gatewise.layers.pooling import (
+    AveragePooling1D,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    MaxPooling1D,
+)
 from gatewise.layers.recurrent import Recurrent
+from gatewise.layers.registered import LAYERS, get_layer_class, register
+from gatewise.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
+from gatewise.layers.rnn import RNN
+from gatewise.layers.rnn_cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from gatewise.layers.simple_rnn import SimpleRNN
+from gatewise.layers.symbol import Symbol
+from gatewise.layers.time_distributed import TimeDistributed
 from gatewise.layers.wrappers import Bidirectional
 
-LAYERS: dict[str, type[Layer]] = {
-    layer.__name__: layer
-    for layer in (
-        LSTM, GRU, SimpleRNN, Bidirectional, Dense, Activation, Dropout, Embedding, Masking,
-    )
-}  # fmt: skip
-"""The layers that a saved model can name."""
+LAYERS.update(
+    {
+        layer.__name__: layer
+        for layer in (
+            LSTM, GRU, SimpleRNN, Bidirectional, Dense, Activation, Dropout, Embedding, Masking,
+            InputLayer, RNN, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells,
+            Add, AdditiveAttention, Attention, Average, AveragePooling1D, BatchNormalization,
+            Concatenate, Conv1D, Dot, Flatten, GlobalAveragePooling1D, GlobalMaxPooling1D,
+            LayerNormalization, MaxPooling1D, Maximum, Minimum, Multiply, Permute, RepeatVector,
+            Reshape, SpatialDropout1D, Subtract, TimeDistributed,
+        )
+    }
+)  # fmt: skip
 
 
-def get_layer_class(name: str) -> type[Layer]:
-    """Return a layer's class by its name.
-
-    >>> get_layer_class("LSTM")
-    <class 'gatewise.layers.lstm.LSTM'>
-    """
-    if name not in LAYERS:
-        raise unknown_name("layer", name, LAYERS)
-    return LAYERS[name]
+def __getattr__(name: str) -> Any:
+    """Say which layer is nearest to one that does not exist here."""
+    raise missing("gatewise.layers", name, [*LAYERS, "Input", "Layer"])
 
 
 __all__ = [
     "GRU",
     "LAYERS",
     "LSTM",
+    "RNN",
     "Activation",
+    "Add",
+    "AdditiveAttention",
+    "Attention",
+    "Average",
+    "AveragePooling1D",
+    "BatchNormalization",
     "Bidirectional",
+    "Concatenate",
+    "Conv1D",
     "Dense",
+    "Dot",
     "Dropout",
     "Embedding",
+    "Flatten",
+    "GRUCell",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
     "Input",
+    "InputLayer",
+    "LSTMCell",
     "Layer",
+    "LayerNormalization",
     "Masking",
+    "MaxPooling1D",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Permute",
     "RankError",
     "Recurrent",
+    "RepeatVector",
+    "Reshape",
     "Shape",
     "SimpleRNN",
+    "SimpleRNNCell",
+    "SpatialDropout1D",
+    "StackedRNNCells",
+    "Subtract",
+    "Symbol",
+    "TimeDistributed",
     "get_layer_class",
     "initializers",
+    "register",
     "regularizers",
 ]

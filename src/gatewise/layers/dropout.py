@@ -55,8 +55,8 @@ class Dropout(Layer):
     def check_input_shape(self, shape: Shape) -> None:
         if self.noise_shape is not None and len(self.noise_shape) != len(shape):
             raise InputError(
-                f"Dropout got input with {len(shape)} axes, {shape}, but noise_shape has "
-                f"{len(self.noise_shape)}: {self.noise_shape}. "
+                f"{type(self).__name__} got input with {len(shape)} axes, {shape}, but "
+                f"noise_shape has {len(self.noise_shape)}: {self.noise_shape}. "
                 "Give one size (or None) for each axis."
             )
 
@@ -78,3 +78,33 @@ class Dropout(Layer):
             return tuple(x.shape)
         pairs = zip(self.noise_shape, x.shape, strict=True)
         return tuple(size if wanted is None else wanted for wanted, size in pairs)
+
+
+class SpatialDropout1D(Dropout):
+    """In training, drop a share ``rate`` of the features, each at all its time steps at once.
+
+    Tompson et al., "Efficient object localization using convolutional networks", arXiv 1411.4280.
+
+    >>> import torch
+    >>> y = SpatialDropout1D(0.5, seed=1).train()(torch.ones(1, 3, 8))
+    >>> bool((y == y[:, :1]).all())
+    True
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        seed: int | None = None,
+        *,
+        input_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__(
+            rate, (None, 1, None), seed, input_shape=input_shape, name=name, trainable=trainable
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["noise_shape"]
+        return config

@@ -40,7 +40,7 @@ class Zeros(Initializer):
     """All zeros."""
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-        return torch.zeros(*shape, dtype=dtype)
+        return torch.zeros(tuple(shape), dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Ones(Initializer):
     """All ones."""
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-        return torch.ones(*shape, dtype=dtype)
+        return torch.ones(tuple(shape), dtype=dtype)
 
 
 @dataclass(frozen=True)

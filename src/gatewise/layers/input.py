@@ -1,19 +1,54 @@
-"""The shape that enters a model."""
+"""The shape that enters a model, and its place among the layers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from gatewise.layers.layer import Shape, checked_shape, positive
+from torch import Tensor
+
+from gatewise.layers.layer import Layer, Shape, checked_shape, positive
+from gatewise.layers.symbol import Call, Symbol
 
 
-class Input:
-    """Say which shape one sample has, as the first item of a ``Sequential``.
+class InputLayer(Layer):
+    """The place of an :class:`Input` in a functional model's ``layers``; it passes its data on."""
 
-    ``shape`` has no batch axis; None is any size. ``dtype`` names the number type that is expected.
+    def __init__(
+        self,
+        shape: Sequence[int | None] | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        *,
+        input_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        shape = checked_shape(shape if shape is not None else input_shape or ())
+        super().__init__(input_shape=shape, name=name, trainable=trainable)
+        self.batch_size = (
+            None if batch_size is None else positive("Input", "batch_size", batch_size)
+        )
+        self.dtype = dtype
+        self.build_shape = (self.batch_size, *shape)
+        self.built = True
 
-    >>> Input(shape=(None, 100)).batch_shape
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "batch_size": self.batch_size, "dtype": self.dtype}
+
+
+class Input(Symbol):
+    """The beginning of a model: which shape one sample has.
+
+    It is the first item of a ``Sequential``, or what the first layers of a functional model are
+    called on. The argument ``shape`` has no batch axis; None is any size. The attribute ``shape``
+    has it, as in Keras. ``dtype`` names the number type: of whole numbers ("int32") the model takes
+    token ids.
+
+    >>> Input(shape=(None, 100)).shape
     (None, None, 100)
     """
 
@@ -25,25 +60,48 @@ class Input:
         *,
         name: str | None = None,
     ) -> None:
-        self.shape: Shape = checked_shape(shape)
-        self.batch_size = (
-            None if batch_size is None else positive("Input", "batch_size", batch_size)
-        )
-        self.dtype = dtype
-        self.name = name
+        self._stand_for(InputLayer(shape, batch_size, dtype, name=name))
+
+    def _stand_for(self, layer: InputLayer) -> None:
+        call = Call(layer)
+        Symbol.__init__(self, layer.build_shape or (), call, 0)
+        call.results.append(self)
+        layer.calls.append(call)
+
+    @classmethod
+    def of(cls, layer: InputLayer) -> Input:
+        """Return the symbol of an existing layer."""
+        symbol = cls.__new__(cls)
+        symbol._stand_for(layer)
+        return symbol
 
     @property
     def batch_shape(self) -> Shape:
         """The shape with its batch axis."""
-        return (self.batch_size, *self.shape)
+        return self.shape
+
+    @property
+    def batch_size(self) -> int | None:
+        """The size of the batch axis, if it was given."""
+        return self.call.layer.batch_size
+
+    @property
+    def dtype(self) -> str | None:
+        """The name of the number type, if it was given."""
+        return self.call.layer.dtype
+
+    @property
+    def name(self) -> str:
+        """The name of the input, by which a dictionary of data is sorted."""
+        return self.call.layer.name
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON."""
         return {
-            "shape": list(self.shape),
+            "shape": list(self.shape[1:]),
             "batch_size": self.batch_size,
             "dtype": self.dtype,
-            "name": self.name,
+            "name": None if self.call.layer.auto_named else self.name,
         }
 
     @classmethod
@@ -52,4 +110,4 @@ class Input:
         return cls(**config)
 
     def __repr__(self) -> str:
-        return f"Input(shape={self.shape})"
+        return f"Input(shape={self.shape[1:]})"

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.errors import InputError
-from gatewise.layers.initializers import Initialize
+from gatewise.layers import initializers, regularizers
+from gatewise.layers.by_call import adopt, shape_by_running
+from gatewise.layers.initializers import InitializerLike
 from gatewise.layers.registry import snake_case
-from gatewise.layers.regularizers import Penalty
+from gatewise.layers.regularizers import Penalty, RegularizerLike
+from gatewise.layers.symbol import Call, call_on_symbols, is_shape, is_symbolic
 
 Shape = tuple[int | None, ...]
 """A shape whose unknown sizes are None; (None, 10, 3) is any batch of 10 steps of 3 features."""
@@ -38,6 +41,17 @@ class Layer(nn.Module):
 
     ``input_shape`` is the shape of one sample, without the batch axis: (None, 100) is any number of
     steps of 100 features. A layer without one is built by its first data.
+
+    A layer of your own is written as in Keras, with ``build``, ``add_weight``, ``call`` and
+    ``get_config``; decorate it with :func:`gatewise.layers.register` to have it in model files.
+
+    >>> class Scale(Layer):
+    ...     def build(self, input_shape):
+    ...         self.factor = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+    ...     def call(self, x):
+    ...         return x * self.factor
+    >>> Scale()(torch.tensor([[2.0, 3.0]])).tolist()
+    [[2.0, 3.0]]
     """
 
     takes_mask: ClassVar[bool] = False
@@ -61,6 +75,55 @@ class Layer(nn.Module):
         self.built = False
         self.regularizers: dict[str, Penalty] = {}
         self._trainable = bool(trainable)
+        self._never_trained: set[str] = set()
+        self.calls: list[Call] = []
+        self._building = False
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Take Keras's ``build`` and ``call`` for what they are called here."""
+        super().__init_subclass__(**keywords)
+        adopt(cls)
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if is_symbolic(arguments, keywords):
+            return call_on_symbols(self, arguments, keywords)
+        return super().__call__(*arguments, **keywords)
+
+    @property
+    def output(self) -> Any:
+        """The symbol that this layer returned when a model was drawn, to cut a model out of it."""
+        return self._only_call().result
+
+    @property
+    def input(self) -> Any:
+        """What this layer was called on when a model was drawn."""
+        call = self._only_call()
+        return call.arguments[0] if call.arguments else call.result
+
+    def _only_call(self) -> Call:
+        if len(self.calls) != 1:
+            found = "is in no functional model" if not self.calls else "was called several times"
+            raise InputError(
+                f"{self.name} {found}, so it has not one output. "
+                + (
+                    "Draw the model with Input(...), or read model.inputs of a Sequential first."
+                    if not self.calls
+                    else "Read one of them: layer.calls[0].result."
+                )
+            )
+        return self.calls[0]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Parameter) and not self.__dict__.get("built", True):
+            # `self.w = self.add_weight(...)`: the attribute is the weight's name.
+            for known, parameter in list(self.__dict__.get("_parameters", {}).items()):
+                if parameter is value and known != name:
+                    del self._parameters[known]
+                    if known in self.regularizers:
+                        self.regularizers[name] = self.regularizers.pop(known)
+                    if known in self._never_trained:
+                        self._never_trained.add(name)
+        super().__setattr__(name, value)
 
     @property
     def trainable(self) -> bool:
@@ -70,20 +133,26 @@ class Layer(nn.Module):
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = bool(value)
-        for parameter in self.parameters(recurse=False):
-            parameter.requires_grad_(self._trainable)
+        for name, parameter in self.named_parameters(recurse=False):
+            parameter.requires_grad_(self._trainable and name not in self._never_trained)
         for child in self.children():
             if isinstance(child, Layer):
                 child.trainable = value
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Any) -> None:
         """Create the weights for a shape with its batch axis, such as (None, None, 100)."""
-        shape = checked_shape(input_shape)
+        if self._building:
+            return  # `super().build()` in a build of the user's own
+        shape = checked_shapes(input_shape)
         self.check_input_shape(shape)
         if self.built:
             return
-        self.create_weights(shape)
-        self.build_shape = (None, *shape[1:])
+        self._building = True
+        try:
+            self.create_weights(shape)
+        finally:
+            self._building = False
+        self.build_shape = any_batch(shape)
         self.built = True
 
     def create_weights(self, input_shape: Shape) -> None:
@@ -94,22 +163,36 @@ class Layer(nn.Module):
 
     def add_weight(
         self,
-        name: str,
-        shape: Sequence[int],
-        initializer: Initialize,
-        regularizer: Penalty | None = None,
-    ) -> None:
-        """Create and register one parameter."""
-        value = torch.as_tensor(initializer(tuple(shape), dtype=torch.get_default_dtype()))
-        if value.shape != tuple(shape):
+        name: Any = None,
+        shape: Any = None,
+        initializer: InitializerLike | None = None,
+        regularizer: RegularizerLike | None = None,
+        *,
+        trainable: bool = True,
+        dtype: torch.dtype | None = None,
+    ) -> nn.Parameter:
+        """Create, register and return one parameter; without a name, its attribute names it."""
+        if isinstance(name, Sequence) and not isinstance(name, str):
+            shape, name = name, shape if isinstance(shape, str) else None  # Keras 3's order
+        if name is None:
+            taken = sum(known.startswith("weight") for known in self._parameters)
+            name = f"weight_{taken}" if taken else "weight"
+        initialize = initializers.get("glorot_uniform" if initializer is None else initializer)
+        dtype = dtype or torch.get_default_dtype()
+        value = torch.as_tensor(initialize(tuple(shape or ()), dtype=dtype))
+        if value.shape != tuple(shape or ()):
             raise InputError(
                 f"The initializer of {self.name}.{name} returned the shape {tuple(value.shape)} "
-                f"where {tuple(shape)} was asked for."
+                f"where {tuple(shape or ())} was asked for."
             )
-        value = value.detach().to(torch.get_default_dtype())
-        self.register_parameter(name, nn.Parameter(value, requires_grad=self._trainable))
+        value = value.detach().to(dtype)
+        parameter = nn.Parameter(value, requires_grad=self._trainable and trainable)
+        self.register_parameter(name, parameter)
+        if not trainable:
+            self._never_trained.add(name)
         if regularizer is not None:
-            self.regularizers[name] = regularizer
+            self.regularizers[name] = regularizers.get(regularizer)  # pyright: ignore
+        return parameter
 
     def receive(self, x: Any) -> Tensor:
         """Return the input as a tensor that fits this layer, which is built if it was not yet."""
@@ -128,6 +211,8 @@ class Layer(nn.Module):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         """Return the shape of the result for an input shape, both with the batch axis."""
+        if getattr(self, "by_call", False):
+            return shape_by_running(self, input_shape)
         return checked_shape(input_shape)
 
     def regularization(self) -> Tensor | None:
@@ -210,6 +295,16 @@ def checked_shape(shape: Sequence[int | None]) -> Shape:
         raise InputError(
             f"A shape is a tuple of whole numbers and None, such as (None, 100), but got {shape!r}."
         ) from None
+
+
+def checked_shapes(shape: Any) -> Any:
+    """Return a shape, or for a layer of several inputs a tuple of shapes."""
+    return checked_shape(shape) if is_shape(shape) else tuple(map(checked_shapes, shape))
+
+
+def any_batch(shape: Any) -> Any:
+    """Return the shape, or each of several, for a batch of any size."""
+    return (None, *shape[1:]) if is_shape(shape) else tuple(map(any_batch, shape))
 
 
 def positive(layer: str, argument: str, value: Any) -> int:

@@ -17,13 +17,14 @@ from torch import Tensor, nn, where
 
 from gatewise import activations
 from gatewise.cells import Specification, WeightSet
-from gatewise.errors import InputError, UnsupportedError, unknown_name
+from gatewise.errors import InputError, unknown_name
 from gatewise.kernels import Choice, Request, choose, recurrent
 from gatewise.kernels.dispatch import KERNELS
 from gatewise.layers import initializers, regularizers
 from gatewise.layers.dense import ActivationLike, known_features, serialized_activation
 from gatewise.layers.layer import Layer, RankError, Shape, as_tensor, checked_shape, positive, sizes
 from gatewise.layers.noise import Noise
+from gatewise.layers.stream import LayerStream
 
 _KERNELS = ("auto", *KERNELS)
 
@@ -67,11 +68,6 @@ class Recurrent(Layer):
     ) -> None:
         super().__init__(input_shape=input_shape, name=name, trainable=trainable)
         kind = type(self).__name__
-        if stateful:
-            raise UnsupportedError(
-                f"{kind}(stateful=True) is not supported. Keep the state yourself: "
-                "return_state=True gives it, and initial_state= takes it at the next call."
-            )
         self.units = positive(kind, "units", units)
         self.specification = Specification(
             self.cell,
@@ -90,6 +86,9 @@ class Recurrent(Layer):
         self.dropout = _checked_rate(kind, "dropout", dropout)
         self.recurrent_dropout = _checked_rate(kind, "recurrent_dropout", recurrent_dropout)
         self.noise = Noise(seed)
+        self.stateful = bool(stateful)
+        for state in self.specification.states if self.stateful else ():
+            self.register_buffer(f"kept_{state}", None, persistent=False)
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
         self.zero_output_for_mask = bool(zero_output_for_mask)
@@ -167,15 +166,19 @@ class Recurrent(Layer):
         x = self.receive(x)
         mask = self._receive_mask(mask, x)
         state = self._receive_state(initial_state, x)
+        if state is None and self.stateful:
+            state = self._kept_state(x)
         outputs, final_state = recurrent(
             self._drop_inputs(x),
-            self._weights(),
+            self.weight_list(),
             state,
             specification=self.specification,
             mask=mask,
             recurrent_dropout=self._recurrent_dropout_mask(x),
             kernel=self.use_kernel,
         )
+        if self.stateful:
+            self._keep(final_state)
         if self.return_sequences:
             result = self._shown_outputs(outputs, mask, state)
             if self.go_backwards and not time_order:
@@ -184,6 +187,12 @@ class Recurrent(Layer):
             # Taken from the state: outputs[:, -1] would send a zero-filled (B, T, H) backwards.
             result = self._shown_last(final_state[0], mask, state)
         return (result, *final_state) if self.return_state else result
+
+    def reset_state(self) -> None:
+        """Forget the state that ``stateful=True`` carries from one batch to the next."""
+        self._keep([None for _ in self.specification.states])
+
+    reset_states = reset_state
 
     def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
         """Return the mask of the outputs: the input's with ``return_sequences``, else none.
@@ -205,7 +214,7 @@ class Recurrent(Layer):
         self, read: Callable[[nn.Parameter], Tensor] = lambda weight: weight
     ) -> list[WeightSet]:
         """Return the one set of weights that every time step uses; ``read`` is applied to each."""
-        names = ("kernel", "recurrent_kernel", "bias")[: len(self._weights())]
+        names = ("kernel", "recurrent_kernel", "bias")[: len(self.weight_list())]
         weights = {name: read(getattr(self, name)) for name in names}
         return [WeightSet("", self.specification, weights, {name: (name,) for name in names})]
 
@@ -226,6 +235,13 @@ class Recurrent(Layer):
         kind = torch.device(device).type
         return choose(Request(self.specification, kind, dtype, mask, dropped, self.use_kernel))
 
+    def stream(self, batch: int = 1) -> LayerStream:
+        """Return this layer to be fed one time step at a time, ``batch`` series side by side.
+
+        It keeps the weights of this moment, and its own state; see :class:`LayerStream`.
+        """
+        return LayerStream(self, batch)
+
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments as they are."""
         return {
@@ -244,6 +260,7 @@ class Recurrent(Layer):
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
+            "stateful": self.stateful,
             "zero_output_for_mask": self.zero_output_for_mask,
             "use_kernel": self.use_kernel,
         }
@@ -262,7 +279,8 @@ class Recurrent(Layer):
     def _weight(self) -> Tensor | None:
         return self.recurrent_kernel if self.built else None
 
-    def _weights(self) -> list[Tensor]:
+    def weight_list(self) -> list[Tensor]:
+        """Return W, U and, where there is one, b."""
         weights: list[Tensor] = [self.kernel, self.recurrent_kernel]
         return weights if self.bias is None else [*weights, self.bias]
 
@@ -290,6 +308,24 @@ class Recurrent(Layer):
                     f"has the shape {sizes(tuple(tensor.shape))}."
                 )
         return tensors
+
+    def _kept_state(self, x: Tensor) -> list[Tensor] | None:
+        kept = [getattr(self, f"kept_{name}") for name in self.specification.states]
+        if kept[0] is None:
+            return None
+        if len(kept[0]) != len(x):
+            raise InputError(
+                f"{self.name} is stateful and holds the state of {len(kept[0])} series, but the "
+                f"batch has {len(x)}: series i of a batch goes on where series i of the last one "
+                "ended. Call reset_state() on the layer or the model to begin anew, and give fit "
+                "batches of one size."
+            )
+        return [state.to(x.dtype) for state in kept]
+
+    def _keep(self, states: Sequence[Tensor | None]) -> None:
+        if self.stateful:
+            for name, state in zip(self.specification.states, states, strict=True):
+                setattr(self, f"kept_{name}", None if state is None else state.detach())
 
     def _drop_inputs(self, x: Tensor) -> Tensor:
         if not self.training or self.dropout == 0:

@@ -125,6 +125,13 @@ class Bidirectional(Layer):
             return (*shown, *states, *states)
         return shown if self.merge_mode is None else outputs
 
+    def reset_state(self) -> None:
+        """Forget the states that ``stateful=True`` carries from one batch to the next."""
+        self.forward_layer.reset_state()
+        self.backward_layer.reset_state()
+
+    reset_states = reset_state
+
     def weight_sets(
         self, read: Callable[[nn.Parameter], Tensor] = lambda weight: weight
     ) -> list[WeightSet]:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gatewise import training
-from gatewise.errors import InputError
+from gatewise.errors import InputError, UnsupportedError
+from gatewise.gradients import GradientAlgorithm
 from gatewise.layers import Embedding, Layer
-from gatewise.training import Callback, Compiled, History
+from gatewise.layers.by_call import run_call, shape_by_running
+from gatewise.layers.registry import snake_case
+from gatewise.layers.symbol import call_on_symbols, is_symbolic
+from gatewise.training import Callback, Compiled, History, Several
 
 Shape = tuple[int | None, ...]
 
@@ -25,61 +29,169 @@ Shape = tuple[int | None, ...]
 class Model(nn.Module):
     """A module with an input shape, layers, and Keras's verbs; the base of `Sequential`.
 
-    A subclass provides `layers`, `input_shape`, `output_shape`, `built`, `build` and
-    `forward_with_mask`. Models start in inference mode, as calling a Keras model does; `fit`
+    `Model(inputs, outputs)` is a model drawn as a graph, see `Functional`. A model of your own is a
+    subclass with layers as attributes and a `call(self, inputs)`, which may also take `mask` and
+    `training`; its weights are made by `build` or by the first data. Models start in
+    inference mode, as calling a Keras model does; `fit`
     switches to training mode and back. Everything of `torch` works on a model: `state_dict`,
     `torch.compile`, `torch.export`, DDP, hooks.
     """
 
-    def __init__(self, *, name: str) -> None:
+    def __new__(cls, *arguments: Any, **keywords: Any) -> Any:
+        """Return a `Functional` for `Model(inputs, outputs)`."""
+        if cls is Model and (arguments or keywords.keys() & {"inputs", "outputs"}):
+            from gatewise.models.functional import Functional
+
+            return object.__new__(Functional)
+        return super().__new__(cls)
+
+    def __init__(self, *, name: str | None = None) -> None:
         super().__init__()
-        self.name = name
+        self.name = name or snake_case(type(self).__name__)
+        self.calls: list[Any] = []
+        self._built_for: Any = None
         self.labels: list[str] | None = None
         self.preprocessing: Any = None
         self.compiled: Compiled | None = None
         self.history: History | None = None
         self.stop_training = False
+        self.resume_epoch: int | None = None
         self.training = False
 
-    # What a subclass provides.
+    is_chain: ClassVar[bool] = False
+    """Whether `layers` are applied one after the other and nothing else is."""
+
+    # What a model of the user's own gets from its `call`; Sequential and Functional have their own.
 
     @property
     def layers(self) -> list[Layer | Model]:
-        """The layers in the order in which they are applied."""
-        raise NotImplementedError
+        """The layers in the order in which they are applied, or were made attributes."""
+        return [one for one in self.children() if isinstance(one, (Layer, Model))]
 
     @property
-    def input_shape(self) -> Shape | None:
+    def input_shape(self) -> Any:
         """The input's shape with its batch axis, such as `(None, None, 100)`; None if unknown."""
-        raise NotImplementedError
+        return self._built_for
 
     @property
-    def output_shape(self) -> Shape | None:
+    def output_shape(self) -> Any:
         """The output's shape with its batch axis, such as `(None, 1)`; None if unknown."""
-        raise NotImplementedError
+        return None if self._built_for is None else self.compute_output_shape(self._built_for)
 
     @property
     def built(self) -> bool:
         """Whether every layer has its weights."""
-        raise NotImplementedError
+        return self._built_for is not None
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Create the weights for inputs of this shape (with the batch axis)."""
-        raise NotImplementedError
+        if self._built_for is None:
+            shape_by_running(self, input_shape, self.takes_ids)
+            self._built_for = tuple(input_shape)
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+    def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the output's shape for inputs of this shape (with the batch axis)."""
-        raise NotImplementedError
+        return shape_by_running(self, input_shape, self.takes_ids)
 
     def get_config(self) -> dict[str, Any]:
         """Return the model's layers and shape as JSON values."""
-        raise NotImplementedError
+        raise UnsupportedError(
+            f"{type(self).__name__} is code, so no configuration can hold it. Draw the model, "
+            "Model(inputs, outputs), to have it in a file; save_weights(path) keeps the weights."
+        )
 
-    def forward_with_mask(
-        self, x: Tensor, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Return the output: what a model of your own defines, as in Keras."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method call(self, inputs).")
+
+    def forward_with_mask(self, x: Any, mask: Any = None) -> tuple[Any, Any]:
         """Return the output and the mask that belongs to it (None: every step is real)."""
-        raise NotImplementedError
+        return run_call(self, x, mask)
+
+    # Drawing.
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if is_symbolic(arguments, keywords):
+            return call_on_symbols(self, arguments, keywords)
+        return super().__call__(*arguments, **keywords)
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The symbols that the model begins with."""
+        raise UnsupportedError(
+            f"{self.name} is a {type(self).__name__}, which is not drawn as a graph. Only "
+            "Sequential and Model(inputs, outputs) are."
+        )
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The symbols that the model ends with."""
+        return self.inputs
+
+    @property
+    def input(self) -> Any:
+        """The symbol that the model begins with; a list for several."""
+        return self.inputs[0] if len(self.inputs) == 1 else self.inputs
+
+    @property
+    def output(self) -> Any:
+        """The symbol that the model ends with; a list for several."""
+        return self.outputs[0] if len(self.outputs) == 1 else self.outputs
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer | Model:
+        """Return the layer of that name, or at that place."""
+        layers = self.layers
+        if (name is None) == (index is None):
+            raise InputError("get_layer takes a name or an index: get_layer('lstm').")
+        if index is not None:
+            if not -len(layers) <= index < len(layers):
+                raise InputError(f"{self.name} has {len(layers)} layers, none at {index}.")
+            return layers[index]
+        names = self.layer_names
+        if name not in names:
+            raise InputError(f"No layer '{name}' in {self.name}: {', '.join(names)}.")
+        return layers[names.index(name)]
+
+    @property
+    def layer_names(self) -> list[str]:
+        """The name of each of `layers` in this model."""
+        known = {id(module): name for name, module in self._modules.items()}
+        return [known.get(id(layer), layer.name) for layer in self.layers]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs, of which most models have one."""
+        return ["output"]
+
+    @property
+    def stateful(self) -> bool:
+        """Whether any layer carries its state from one batch to the next."""
+        return any(getattr(module, "stateful", False) is True for module in self.children())
+
+    def reset_state(self) -> None:
+        """Let stateful layers begin anew."""
+        for layer in self.children():
+            reset = getattr(layer, "reset_state", None)
+            if reset is not None:
+                reset()
+
+    reset_states = reset_state
+
+    @property
+    def several_inputs(self) -> bool:
+        """Whether data comes as a list or dictionary, one array an input."""
+        return False
+
+    def parts_of(self, x: Any) -> list[Any]:
+        """Return the inputs in the model's order, from a list or a dictionary."""
+        raise InputError(
+            f"{self.name} has one input: an array, a tensor, a list of series (T_i, I), a Dataset "
+            f"or a DataLoader, but x is a {type(x).__name__}."
+        )
+
+    def arranged(self, parts: Sequence[Any]) -> Any:
+        """Return several outputs as the model returns them."""
+        return list(parts)
 
     # Calling.
 
@@ -91,7 +203,7 @@ class Model(nn.Module):
         `training=True` runs dropout for this one call, as in Keras; left out, the module's own
         mode (`model.train()`, `model.eval()`) decides.
         """
-        if not isinstance(x, Tensor):
+        if not isinstance(x, (Tensor, Several)):
             x = self.cast_input(torch.as_tensor(np.asarray(x)))
         if training is None or training == self.training:
             return self.forward_with_mask(x, mask)[0]
@@ -114,7 +226,7 @@ class Model(nn.Module):
         """The device of the weights."""
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
-    def cast_input(self, x: Tensor) -> Tensor:
+    def cast_input(self, x: Any) -> Any:
         """Return `x` in the model's type; token ids for an embedding stay integers."""
         if not x.is_floating_point() and self.takes_ids:
             return x
@@ -123,7 +235,7 @@ class Model(nn.Module):
     @property
     def takes_ids(self) -> bool:
         """Whether the model's input is token ids, not numbers."""
-        first = self.layers[0] if self.layers else None
+        first = next(iter(self.layers), None)
         return first.takes_ids if isinstance(first, Model) else isinstance(first, Embedding)
 
     def shape_of_data(self, x: Tensor) -> Shape:
@@ -147,23 +259,25 @@ class Model(nn.Module):
         self,
         optimizer: Any = "rmsprop",
         loss: Any = None,
-        loss_weights: None = None,
+        loss_weights: Any = None,
         metrics: Sequence[Any] | str | None = None,
         weighted_metrics: Sequence[Any] | str | None = None,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
         *,
-        gradient: str | None = None,
+        gradient: str | GradientAlgorithm | None = None,
     ) -> None:
         """Choose what `fit` minimises, how, and what it reports.
 
         `optimizer`, `loss` and each metric are a name with Keras's defaults (`"rmsprop"`,
         `"binary_crossentropy"`, `"accuracy"`) or an object of `gatewise.optimizers` (or
         `torch.optim`), `gatewise.losses`, `gatewise.metrics`. `metrics` ignore sample weights,
-        `weighted_metrics` use them. `gradient="bptt"` (the default) is exact backpropagation
-        through time. `run_eagerly` changes nothing: every step runs eagerly. What cannot be
-        honoured (`loss_weights`, `steps_per_execution` above 1, `jit_compile=True`) is refused.
+        `weighted_metrics` use them. `gradient` is how the gradient flows through time: `"bptt"`
+        (the default) is exact, `"tbptt"` truncated after 20 steps; `gatewise.gradients` has these
+        and others as objects, such as `TBPTT(k1=20, k2=40)`. `run_eagerly` changes nothing: every
+        step runs eagerly. What cannot be honoured (`loss_weights`, `steps_per_execution` above 1,
+        `jit_compile=True`) is refused.
 
         Compiling replaces `nn.Module.compile`; for torch's compiler use `torch.compile(model)`.
 
@@ -176,9 +290,21 @@ class Model(nn.Module):
         >>> model.compiled.loss.name
         'mean_squared_error'
         """
-        training.refuse_unsupported(loss_weights, steps_per_execution, jit_compile, gradient)
-        self.compiled = Compiled(optimizer, loss, metrics, weighted_metrics)
+        several = len(self.output_names) > 1
+        training.refuse_unsupported(
+            None if several else loss_weights, steps_per_execution, jit_compile
+        )
+        self.compiled = Compiled(
+            optimizer,
+            loss,
+            metrics,
+            weighted_metrics,
+            outputs=self.output_names,
+            loss_weights=loss_weights,
+            gradient=gradient,
+        )
         if self.built:
+            self.compiled.gradient.supports(self)
             self.compiled.bind(self)
 
     @property

@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatewise import losses, optimizers
+from gatewise import gradients, losses, optimizers
 from gatewise.data import preprocessor_from_json, preprocessor_to_json
 from gatewise.errors import GatewiseError, InputError, ModelFileError, UnsupportedError
-from gatewise.layers import LAYERS
+from gatewise.layers.registered import name_of_class
 from gatewise.models import files, optimizer_state
+from gatewise.models.describing import make_model
 from gatewise.models.files import Reader
+from gatewise.models.functional import Functional
 from gatewise.models.model import Model
 from gatewise.models.sequential import Sequential
 from gatewise.optimizers import BoundOptimizer
@@ -69,15 +71,17 @@ def save_model(
     (None, 3)
     """
     model._require_built("save()")
-    if type(model) is not Sequential:
+    if type(model) not in (Sequential, Functional):
         raise UnsupportedError(
-            f"save() keeps Sequential models, and this is a {type(model).__name__}. "
-            "save_weights(path) keeps the weights of any model."
+            "save() keeps Sequential models and Model(inputs, outputs), and this is a "
+            f"{type(model).__name__}, which is code. save_weights(path) keeps the weights of any "
+            "model."
         )
     _refuse_own_layers(model)
     tensors = _weights_of(model)
     description: dict[str, Any] = {
         "gatewise_version": __version__,
+        "kind": type(model).__name__,
         "architecture": model.get_config(),
         "dtype": str(model.dtype).removeprefix("torch."),
         "labels": _label_names(model),
@@ -96,7 +100,7 @@ def save_model(
     files.write(path, tensors, description, overwrite=overwrite)
 
 
-def load_model(path: str | os.PathLike[str], compile: bool = True) -> Sequential:
+def load_model(path: str | os.PathLike[str], compile: bool = True) -> Any:
     """Return the model of a file that `model.save` wrote.
 
     `compile=False` leaves loss, metrics and optimizer aside. The model is in inference mode.
@@ -153,22 +157,25 @@ def _weights_of(model: Model) -> dict[str, Tensor]:
 
 def _refuse_own_layers(model: Model) -> None:
     for layer in model.layers:
-        if isinstance(layer, Sequential):
+        if isinstance(layer, (Sequential, Functional)):
             _refuse_own_layers(layer)
-        elif LAYERS.get(type(layer).__name__) is not type(layer):
-            raise UnsupportedError(
-                f"A file can name the layers {', '.join(sorted(LAYERS))}, and '{layer.name}' is a "
-                f"{type(layer).__name__}. save_weights(path) keeps its weights."
-            )
+        else:
+            name_of_class(layer)  # raises for one that has no name in a file
 
 
 def _describe_compiled(model: Model) -> dict[str, Any]:
     compiled = model.compiled
     assert compiled is not None
+    if len(model.output_names) > 1:
+        raise UnsupportedError(
+            "A file does not hold the losses of several outputs. Save without them, "
+            "model.save(path, include_optimizer=False), and compile the loaded model again."
+        )
     try:
         return {
             "optimizer": optimizers.serialize(compiled.optimizer_specification),
             "loss": None if compiled.loss is None else losses.serialize(compiled.loss),
+            "gradient": gradients.serialize(compiled.gradient),
             "metrics": _names(compiled.metrics_given),
             "weighted_metrics": _names(compiled.weighted_metrics_given),
         }
@@ -189,18 +196,18 @@ def _names(metrics: list[Any]) -> list[str]:
     return metrics
 
 
-def _make(reader: Reader, description: Mapping[str, Any]) -> Sequential:
+def _make(reader: Reader, description: Mapping[str, Any]) -> Model:
     """Return the described model with weights that take no memory yet."""
     dtype = _DTYPES.get(description["dtype"])
     if dtype is None:
         raise ModelFileError(f"{reader.path} has weights of type {description['dtype']!r}.")
-    architecture = description["architecture"]
-    if (places := _places(architecture)) > _MOST_LAYERS:
+    kind, architecture = description.get("kind", "Sequential"), description["architecture"]
+    if (places := _places(kind, architecture)) > _MOST_LAYERS:
         raise ModelFileError(f"{reader.path} names {places} layers.")
     # On the "meta" device a weight has a shape and no numbers: a file cannot ask for more memory
     # than its own tensors take. What initializers would draw is given back.
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        model = Sequential.from_config(architecture)
+        model = make_model(kind, architecture)
     if not model.built:
         raise ModelFileError(f"{reader.path} does not say for which input its model was built.")
     model.to(dtype)
@@ -210,12 +217,17 @@ def _make(reader: Reader, description: Mapping[str, Any]) -> Sequential:
     return model
 
 
-def _places(architecture: Mapping[str, Any]) -> int:
+def _places(kind: str, architecture: Mapping[str, Any]) -> int:
     """Return at how many places a layer would be applied, those of models inside included."""
     of_each = {
-        name: _places(layer["config"]) if layer["class"] == "Sequential" else 1
+        name: _places(layer["class"], layer["config"])
+        if layer["class"] in ("Sequential", "Functional")
+        else 1
         for name, layer in architecture["layers"].items()
     }
+    if kind == "Functional":
+        called = sum(of_each[call["layer"]] for call in architecture["calls"])
+        return max(called, len(architecture["layers"]))
     return sum(of_each[name] for name in architecture["order"])
 
 
@@ -263,12 +275,14 @@ def _fill(model: nn.Module, reader: Reader) -> None:
     model.load_state_dict(contents, assign=any(t.is_meta for t in expected.values()))
 
 
-def _compile(model: Sequential, reader: Reader, description: Mapping[str, Any]) -> None:
+def _compile(model: Model, reader: Reader, description: Mapping[str, Any]) -> None:
     """Compile the model as the file says, and give the optimizer its state."""
     stored = description["compiled"]
     model.compile(
         optimizer=optimizers.get(_named(stored["optimizer"])),
         loss=None if stored["loss"] is None else losses.get(_named(stored["loss"])),
+        # Files of 0.1.0 hold none: their models were trained by exact backpropagation.
+        gradient=gradients.get(_named(stored["gradient"]) if "gradient" in stored else None),
         metrics=_names(stored["metrics"]),
         weighted_metrics=_names(stored["weighted_metrics"]),
     )
@@ -281,7 +295,7 @@ def _compile(model: Sequential, reader: Reader, description: Mapping[str, Any]) 
 def _named(stored: Any) -> dict[str, Any]:
     """Return a description of the form that the registries read, and nothing else."""
     if not isinstance(stored, dict) or stored.keys() != {"class_name", "config"}:
-        raise InputError(f"{stored!r} names no loss or optimizer.")
+        raise InputError(f"{stored!r} names no loss, optimizer or gradient.")
     return stored
 
 

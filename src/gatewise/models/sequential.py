@@ -8,8 +8,12 @@ from typing import Any, Self
 from torch import Tensor
 
 from gatewise.errors import InputError, UnsupportedError
-from gatewise.layers import Embedding, Input, Layer, Masking, RankError, get_layer_class
+from gatewise.layers import Embedding, Input, Layer, RankError, Symbol
+from gatewise.layers.stream import ModelStream
+from gatewise.models.describing import describe_layer, make_layer
+from gatewise.models.masks import mask_after
 from gatewise.models.model import Model, Shape
+from gatewise.models.naming import name_in
 
 
 class Sequential(Model):
@@ -34,6 +38,8 @@ class Sequential(Model):
     ((None, 1), 117377)
     """
 
+    is_chain = True
+
     def __init__(
         self,
         layers: Iterable[Input | Layer | Model] | None = None,
@@ -44,6 +50,7 @@ class Sequential(Model):
         self._order: list[str] = []
         # The input's shape, then each layer's output shape; empty until the input's is known.
         self._shapes: list[Shape] = []
+        self._drawn: tuple[Symbol, Symbol] | None = None
         for layer in layers or ():
             self.add(layer)
         if not trainable:
@@ -101,18 +108,6 @@ class Sequential(Model):
     def layer_names(self) -> list[str]:
         """The name of each of `layers` in this model."""
         return list(self._order)
-
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer | Model:
-        """Return the layer of that name, or at that place."""
-        if (name is None) == (index is None):
-            raise InputError("get_layer takes a name or an index: get_layer('lstm').")
-        if index is not None:
-            if not -len(self._order) <= index < len(self._order):
-                raise InputError(f"{self.name} has {len(self._order)} layers, none at {index}.")
-            return self.layers[index]
-        if name not in self._order:
-            raise InputError(f"No layer '{name}' in {self.name}: {', '.join(self._order)}.")
-        return self.layers[self._order.index(name)]
 
     @property
     def input_shape(self) -> Shape | None:
@@ -180,14 +175,45 @@ class Sequential(Model):
                 x, mask = layer.forward_with_mask(x, mask)
                 continue
             y = layer(x, mask=mask) if layer.takes_mask else layer(x)
-            mask = _mask_after(layer, x, mask)
+            mask = mask_after(layer, x, mask)
             x = y
         return x, mask
+
+    def stream(self, batch: int = 1) -> ModelStream:
+        """Return the model to be fed one time step at a time, `batch` series side by side.
+
+        It keeps the recurrent layers' weights of this moment, and its own state; see `ModelStream`.
+        """
+        return ModelStream(self.layers, batch)
+
+    @property
+    def inputs(self) -> list[Symbol]:
+        """The model as a graph begins here; drawn when it is first asked for."""
+        self._draw()
+        assert self._drawn is not None
+        return [self._drawn[0]]
+
+    @property
+    def outputs(self) -> list[Symbol]:
+        """The symbol that the last layer returns, as a list; `get_layer(...).output` others'."""
+        self._draw()
+        assert self._drawn is not None
+        return [self._drawn[1]]
+
+    def _draw(self) -> None:
+        """Call the layers on symbols, so that other models can be cut out of this one."""
+        if self._drawn is None:
+            self._require_built("cutting a model out of it")
+            batch_size, *shape = self._shapes[0]
+            begin = symbol = Input(shape, batch_size, "int64" if self.takes_ids else None)
+            for layer in self.layers:
+                symbol = layer(symbol)
+            self._drawn = begin, symbol
 
     def get_config(self) -> dict[str, Any]:
         """Return the model's layers and shape as JSON values; `from_config` reads them."""
         layers = {
-            name: {"class": type(layer).__name__, "config": layer.get_config() | {"name": name}}
+            name: describe_layer(layer, name)
             for name, layer in zip(self._order, self.layers, strict=True)
         }
         return {
@@ -215,7 +241,7 @@ class Sequential(Model):
         made: dict[str, Layer | Model] = {}
         for name in config["order"]:
             if name not in made:
-                made[name] = _layer_from(config["layers"][name])
+                made[name] = make_layer(config["layers"][name])
             model.add(made[name])
         return model
 
@@ -233,14 +259,7 @@ class Sequential(Model):
         for name in self._order:
             if self._modules[name] is layer:
                 return name
-        name = _unique(layer, self._modules)
-        if "." in name or "/" in name or not name:
-            raise InputError(f"'{name}' is no name for a layer: leave out dots and slashes.")
-        if name not in self._modules and hasattr(self, name):
-            raise InputError(
-                f"A layer cannot be called '{name}', which is an attribute of every model. "
-                "Give it another name."
-            )
+        name = name_in(self, layer)
         layer.name = name
         self.add_module(name, layer)
         return name
@@ -291,20 +310,9 @@ class Sequential(Model):
 
     def _unbind(self) -> None:
         """Let the optimizer be bound anew, to the weights as they are now."""
+        self._drawn = None
         if self.compiled is not None:
             self.compiled.unbind()
-
-
-def _layer_from(stored: Mapping[str, Any]) -> Layer | Model:
-    """Return a layer from its class's name and its arguments, all of which it must know."""
-    kind, config = stored["class"], stored["config"]
-    if kind == "Sequential":
-        return Sequential.from_config(config)
-    layer = get_layer_class(kind).from_config(config)
-    unknown = config.keys() - layer.get_config().keys()
-    if unknown:
-        raise InputError(f"{kind} has no argument {sorted(unknown)[0]!r} in its configuration.")
-    return layer
 
 
 def _declared_shape(layer: Layer | Model) -> Shape | None:
@@ -317,31 +325,8 @@ def _declared_shape(layer: Layer | Model) -> Shape | None:
     return (None, None) if isinstance(layer, Embedding) else None
 
 
-def _mask_after(layer: Layer, x: Tensor, mask: Tensor | None) -> Tensor | None:
-    """Return the mask of a layer's output; a step that the caller masked stays masked."""
-    made = layer.compute_mask(x, mask)
-    if mask is None or not isinstance(layer, (Embedding, Masking)):
-        return made
-    return mask if made is None else made & mask
-
-
 def _compatible(one: Shape, other: Shape) -> bool:
     """Return whether some array has both shapes."""
     return len(one) == len(other) and all(
         a is None or b is None or a == b for a, b in zip(one, other, strict=True)
     )
-
-
-def _unique(layer: Layer | Model, taken: Iterable[str]) -> str:
-    """Return the layer's name, numbered if an automatic name is taken."""
-    taken = set(taken)
-    if layer.name not in taken:
-        return layer.name
-    if isinstance(layer, Layer) and not layer.auto_named:
-        raise InputError(
-            f"Two layers are called '{layer.name}'. Give each layer of a model its own name."
-        )
-    number = 1
-    while f"{layer.name}_{number}" in taken:
-        number += 1
-    return f"{layer.name}_{number}"

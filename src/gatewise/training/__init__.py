@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from gatewise.training.callbacks import (
+    BackupAndRestore,
     Callback,
+    CSVLogger,
     EarlyStopping,
     History,
     LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
     ProgressBar,
+    ReduceLROnPlateau,
+    TensorBoard,
+    TerminateOnNaN,
 )
 from gatewise.training.compiled import Compiled, refuse_unsupported
 from gatewise.training.loop import (
@@ -21,17 +28,26 @@ from gatewise.training.loop import (
     train_on_batch,
 )
 from gatewise.training.seeding import set_random_seed
+from gatewise.training.several import Several
 from gatewise.training.sources import Data
 
 __all__ = [
+    "BackupAndRestore",
+    "CSVLogger",
     "Callback",
     "Compiled",
     "Data",
     "EarlyStopping",
     "History",
     "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
     "Plan",
     "ProgressBar",
+    "ReduceLROnPlateau",
+    "Several",
+    "TensorBoard",
+    "TerminateOnNaN",
     "Validation",
     "evaluate",
     "fit",

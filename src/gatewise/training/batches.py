@@ -18,6 +18,7 @@ from torch import Tensor
 from gatewise.data import bucket_batches, check_finite, pad_tensors
 from gatewise.errors import InputError
 from gatewise.training.class_weights import weigh_classes
+from gatewise.training.several import Several
 from gatewise.training.trainable import Trainable
 
 
@@ -39,11 +40,25 @@ class Batch(NamedTuple):
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the function's results for every tensor."""
         return Batch(
-            function(self.x),
-            None if self.y is None else function(self.y),
+            _reaching(self.x, function),
+            None if self.y is None else _reaching(self.y, function),
             None if self.sample_weight is None else function(self.sample_weight),
             None if self.mask is None else function(self.mask),
         )
+
+
+def _check_each(value: Any, name: str, mask: Tensor | None = None) -> None:
+    """Raise `NonFiniteError` for the first NaN or infinity in a tensor, or in one of several."""
+    if isinstance(value, Several):
+        for number, part in enumerate(value.parts):
+            check_finite(part, name=f"{name}[{number}]")
+    elif value is not None:
+        check_finite(value, mask, name=name)
+
+
+def _reaching(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return the function's result for a tensor, or for each of several."""
+    return value.map(function) if isinstance(value, Several) else function(value)
 
 
 class Batches(Protocol):
@@ -101,10 +116,17 @@ class Arrays:
     def weighing(self, class_weight: Mapping[int, float], sparse: bool) -> Arrays:
         """Return the same samples, weighted by their classes."""
         assert self.y is not None
+        if isinstance(self.y, Several):
+            raise InputError("class_weight weighs the classes of one output; this model has more.")
         return replace(self, sample_weight=weigh_classes(self.y, class_weight, sparse, self.x))
 
     def check_finite(self) -> None:
         """Raise `NonFiniteError` for NaN or infinity at a real step of `x`, or in `y`."""
+        if isinstance(self.x, Several) or isinstance(self.y, Several):
+            _check_each(self.x, "x")
+            _check_each(self.y, "y")
+            _check_each(self.sample_weight, "sample_weight")
+            return
         check_finite(self.x, self.mask)
         if self.y is not None:
             per_step = self.mask is not None and self.y.shape[:2] == self.mask.shape
@@ -211,11 +233,9 @@ class Loaded:
         for number, item in enumerate(self._loader):
             batch = self._read(item)
             if self._check:
-                check_finite(batch.x, batch.mask, name=f"x of batch {number}")
-                if batch.y is not None:
-                    check_finite(batch.y, name=f"y of batch {number}")
-                if batch.sample_weight is not None:
-                    check_finite(batch.sample_weight, name=f"sample_weight of batch {number}")
+                _check_each(batch.x, f"x of batch {number}", batch.mask)
+                _check_each(batch.y, f"y of batch {number}")
+                _check_each(batch.sample_weight, f"sample_weight of batch {number}")
             yield batch
 
     def weighing(self, class_weight: Mapping[int, float], sparse: bool) -> Loaded:
@@ -235,8 +255,11 @@ class Loaded:
             raise InputError(
                 "The batches hold x alone, but labels are needed. Let the dataset return (x, y)."
             )
-        x = self._model.cast_input(torch.as_tensor(parts.x))
-        y = None if y is None else like(torch.as_tensor(y), self._model.dtype)
+        x: Any = parts.x
+        if self._model.several_inputs and not isinstance(x, Several):
+            x = Several([torch.as_tensor(one) for one in self._model.parts_of(x)])
+        x = self._model.cast_input(x if isinstance(x, Several) else torch.as_tensor(x))
+        y = None if y is None else labels_of(self._model, y)
         weight = None if weight is None else like(torch.as_tensor(weight), self._model.dtype)
         if y is not None and len(y) != len(x):
             raise InputError(f"A batch holds {len(x)} samples of x but {len(y)} of y.")
@@ -267,6 +290,28 @@ class Repeated:
                     "a Dataset or DataLoader, or a smaller number of steps."
                 )
             yield batch
+
+
+def labels_of(model: Trainable, given: Any) -> Any:
+    """Return the labels as a tensor, or for a model with several outputs as one an output."""
+    names = model.output_names
+    if isinstance(given, Mapping):
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise InputError(
+                f"y lacks the labels of '{missing[0]}': it has {', '.join(map(str, given))}, the "
+                f"outputs are {', '.join(names)}."
+            )
+        given = [given[name] for name in names]
+    elif len(names) == 1:
+        return like(torch.as_tensor(given), model.dtype)
+    if not isinstance(given, (list, tuple)) or len(given) != len(names):
+        raise InputError(
+            f"{model.name} has {len(names)} outputs ({', '.join(names)}). Pass y as a list in this "
+            "order or a dictionary by these names."
+        )
+    parts = [like(torch.as_tensor(one), model.dtype) for one in given]
+    return parts[0] if len(parts) == 1 else Several(parts)
 
 
 def like(values: Tensor, dtype: torch.dtype) -> Tensor:

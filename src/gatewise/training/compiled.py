@@ -1,19 +1,20 @@
-"""What `compile` chose: the loss, the optimizer and the metrics."""
+"""What `compile` chose: the loss, the optimizer, the metrics and the gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from gatewise import losses, metrics, optimizers
+from gatewise import gradients, losses, metrics, optimizers
 from gatewise.errors import InputError, UnsupportedError
+from gatewise.training.joint import joint_loss, joint_metrics, output_losses
 from gatewise.training.trainable import Trainable
 
 
 class Compiled:
-    """The loss, the optimizer and the metrics of a model, resolved from names or objects.
+    """The loss, optimizer, metrics and gradient of a model, resolved from names or objects.
 
     `optimizer` is bound to the model's weights as soon as there are any: it holds all of them, so
     that freezing or unfreezing a layer takes effect at the next step.
@@ -25,12 +26,31 @@ class Compiled:
         loss: Any,
         metrics_given: Sequence[Any] | str | None,
         weighted_metrics: Sequence[Any] | str | None,
+        *,
+        outputs: Sequence[str] = (),
+        loss_weights: Any = None,
+        gradient: Any = None,
     ) -> None:
-        self.loss: losses.Loss | None = None if loss is None else losses.get(loss)
-        self.metrics_given = _listed(metrics_given)
+        self.gradient = gradients.get(gradient)
+        self.optimizer_specification = optimizers.get(optimizer)
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.loss: losses.Loss | None
+        if len(outputs) > 1 and loss is not None:
+            self.loss = joint = joint_loss(loss, loss_weights, outputs)
+            self.metrics_given, self.weighted_metrics_given = [metrics_given], [weighted_metrics]
+            reported = output_losses(joint, outputs)
+            self.metrics = joint_metrics(metrics_given, joint, outputs)
+            self.weighted_metrics = [*reported, *joint_metrics(weighted_metrics, joint, outputs)]
+            self._refuse_twins()
+            return
+        self.loss = None if loss is None else losses.get(_only(loss))
+        self.metrics_given = _listed(_only(metrics_given))
         self.weighted_metrics_given = _listed(weighted_metrics)
         self.metrics = [metrics.get(one, self.loss) for one in self.metrics_given]
         self.weighted_metrics = [metrics.get(one, self.loss) for one in self.weighted_metrics_given]
+        self._refuse_twins()
+
+    def _refuse_twins(self) -> None:
         names = [metric.name for metric in self.all_metrics]
         twice = {name for name in names if names.count(name) > 1} | ({"loss"} & set(names))
         if twice:
@@ -38,8 +58,6 @@ class Compiled:
                 f"Two values would be reported as '{sorted(twice)[0]}'. Give one metric another "
                 "name."
             )
-        self.optimizer_specification = optimizers.get(optimizer)
-        self.optimizer: torch.optim.Optimizer | None = None
 
     @property
     def all_metrics(self) -> list[metrics.Metric]:
@@ -73,7 +91,7 @@ def compiled_of(model: Trainable, wanted: str) -> Compiled:
 
 
 def refuse_unsupported(
-    loss_weights: object, steps_per_execution: int, jit_compile: bool | str, gradient: object
+    loss_weights: object, steps_per_execution: int, jit_compile: bool | str
 ) -> None:
     """Raise `UnsupportedError` for arguments of `compile` that cannot be honoured."""
     if loss_weights is not None:
@@ -91,11 +109,11 @@ def refuse_unsupported(
             "jit_compile=True is not offered: the recurrent kernels are compiled already. Leave "
             "it out, or use torch.compile(model) in a loop of your own."
         )
-    if gradient not in (None, "bptt"):
-        raise UnsupportedError(
-            f"gradient={gradient!r} is not offered. There is exact backpropagation through time: "
-            'gradient="bptt", or leave it out.'
-        )
+
+
+def _only(given: Any) -> Any:
+    """Return the one entry of a dictionary, which is for the one output."""
+    return next(iter(given.values())) if isinstance(given, Mapping) and len(given) == 1 else given
 
 
 def _listed(given: Sequence[Any] | str | None) -> list[Any]:

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from gatewise.errors import InputError, NonFiniteError
-from gatewise.training.batches import Batches, Series
+from gatewise.training.batches import Batches, Repeated, Series
+from gatewise.training.callbacks.backup import BackupAndRestore
 from gatewise.training.callbacks.callback import Callback, Calls, as_list
 from gatewise.training.callbacks.progress import ProgressBar, progress_for
 from gatewise.training.compiled import compiled_of
 from gatewise.training.history import History
+from gatewise.training.several import Several
 from gatewise.training.snapshot import Snapshot
 from gatewise.training.sources import Data, limited, sized, source_of, split, weighed
 from gatewise.training.step import Running, Stepper
@@ -63,7 +65,8 @@ def fit(
     """Train `model`; see `gatewise.models.Model.fit`."""
     batches, held_out, stepper = _prepare(model, data, plan, validation)
     history = History()
-    given = as_list(callbacks)
+    # A backup comes last: it keeps what the other callbacks have done.
+    given = sorted(as_list(callbacks), key=lambda one: isinstance(one, BackupAndRestore))
     watched = any(isinstance(callback, ProgressBar) for callback in given)
     listeners = [*given, history, *([] if watched else progress_for(plan.verbose))]
     known = {
@@ -71,6 +74,8 @@ def fit(
         "epochs": plan.epochs,
         "steps": batches.steps,
         "validates": held_out is not None,
+        "callbacks": given,
+        "repeats": isinstance(batches, Repeated),
     }
     calls = Calls(listeners, model, known)
     model.history = history
@@ -89,6 +94,12 @@ def _prepare(
     """Return the training batches, the validation batches and what takes the steps."""
     compiled = compiled_of(model, "fit")
     assert compiled.loss is not None
+    compiled.gradient.supports(model)
+    if model.stateful and plan.shuffle:
+        raise InputError(
+            f"{model.name} has a stateful layer: series i of a batch goes on where series i of the "
+            "batch before ended, so the samples must stay in order. Call fit(..., shuffle=False)."
+        )
     source = source_of(
         model,
         data,
@@ -145,7 +156,7 @@ def predict(
     source = source_of(model, data, labels=False, batch_size=batch_size, steps=steps)
     batches = limited(source, steps)
     listeners = [*as_list(callbacks), *progress_for(verbose)]
-    outputs: list[Tensor] = []
+    outputs: list[Any] = []
     rows: list[int] = []
     with _terminal(listeners):
         calls = Calls(listeners, model, _alone(batches, verbose))
@@ -154,6 +165,9 @@ def predict(
             outputs.append(output)
     if not outputs:
         raise InputError("The data gave no batch. Pass at least one sample.")
+    if isinstance(outputs[0], Several):
+        columns = zip(*(output.parts for output in outputs), strict=True)
+        return model.arranged([torch.cat(column).numpy() for column in columns])
     if isinstance(source, Series):
         return _in_order(outputs, rows, [len(source.x[row]) for row in rows])
     return torch.cat(outputs).numpy()
@@ -166,6 +180,7 @@ def train_on_batch(model: Trainable, data: Data) -> dict[str, float]:
     source.check_finite()
     compiled = compiled_of(model, "train_on_batch")
     assert compiled.loss is not None
+    compiled.gradient.supports(model)
     batch = next(iter(weighed(source, data, _is_sparse(compiled.loss)))).to(model.device)
     running = stepper.start()
     model.train()
@@ -201,14 +216,21 @@ def _run(
     """Run the epochs."""
     snapshot = Snapshot(model)
     logs: dict[str, float] = {}
+    model.resume_epoch = None
     calls.call("on_train_begin")
-    for epoch in range(plan.initial_epoch, plan.epochs):
+    begin = plan.initial_epoch if model.resume_epoch is None else model.resume_epoch
+    for epoch in range(begin, plan.epochs):
+        if model.stop_training:
+            break
         calls.call("on_epoch_begin", epoch)
         snapshot.take()
         model.train()
         try:
             logs = dict(_epoch(model, batches, stepper, calls, epoch))
         except NonFiniteError as error:
+            if any(handle(error) for handle in calls.of("on_non_finite")):
+                snapshot.restore_if_lost()
+                break
             if snapshot.restore_if_lost():
                 raise NonFiniteError(
                     f"{error} A weight itself had overflowed, so the weights are those from the "
@@ -275,7 +297,7 @@ def _evaluate(
 @torch.no_grad()
 def _outputs(
     model: Trainable, batches: Batches, calls: Calls
-) -> Iterator[tuple[Sequence[int] | None, Tensor]]:
+) -> Iterator[tuple[Sequence[int] | None, Any]]:
     """Yield the rows and the outputs of each batch, in inference mode."""
     begins, ends = calls.of("on_predict_batch_begin"), calls.of("on_predict_batch_end")
     calls.call("on_predict_begin")
@@ -287,13 +309,19 @@ def _outputs(
                 method(step)
             batch = batch.to(model.device)
             output = model.forward_with_mask(batch.x, batch.mask)[0].cpu()
-            # NumPy has no bfloat16.
-            yield batch.rows, output.float() if output.dtype == torch.bfloat16 else output
+            yield batch.rows, _for_numpy(output)
             for method in ends:
                 method(step)
     finally:
         model.train(mode)
     calls.call("on_predict_end")
+
+
+def _for_numpy(output: Any) -> Any:
+    """Return the output in a type that NumPy has, which bfloat16 is not."""
+    if isinstance(output, Several):
+        return output.map(_for_numpy)
+    return output.float() if output.dtype == torch.bfloat16 else output
 
 
 @contextmanager

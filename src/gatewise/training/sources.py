@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from gatewise.data import check_series, pad_tensors
-from gatewise.errors import InputError
-from gatewise.training.batches import Arrays, Batch, Loaded, Repeated, Series, like
+from gatewise.errors import InputError, UnsupportedError
+from gatewise.training.batches import Arrays, Batch, Loaded, Repeated, Series, labels_of, like
+from gatewise.training.several import Several
 from gatewise.training.trainable import Trainable
 
 Source = Arrays | Series | Loaded
@@ -48,6 +49,8 @@ def source_of(
         return _loaded(model, data, labels=labels, batch_size=batch_size, shuffle=shuffle)
     if labels and data.y is None:
         raise InputError("The labels y are missing: pass y beside x, or a Dataset of (x, y).")
+    if model.several_inputs or len(model.output_names) > 1 or isinstance(data.x, Mapping):
+        return sized(replace(_parts(model, data), shuffle=shuffle), batch_size, steps)
     source = _series(model, data) if _is_series(data.x) else _arrays(model, data)
     return sized(replace(source, shuffle=shuffle), batch_size, steps)
 
@@ -143,6 +146,36 @@ def _is_series(x: Any) -> bool:
             "series (T_i, I), a Dataset or a DataLoader."
         )
     return isinstance(x, list) and bool(x) and np.ndim(x[0]) > 0
+
+
+def _parts(model: Trainable, data: Data) -> Arrays:
+    """Return the data of a model with several inputs or outputs, each a whole array."""
+    given = model.parts_of(data.x)
+    parts = [as_tensor(part, f"x[{number}]") for number, part in enumerate(given)]
+    whole = model.several_inputs
+    x: Any = model.cast_input(Several(parts) if whole else parts[0])
+    if len(x) == 0:
+        raise InputError("x holds no samples. Pass at least one.")
+    y: Any = None
+    if data.y is not None:
+        names = model.output_names
+        shaped = data.y if len(names) > 1 or isinstance(data.y, Mapping) else as_tensor(data.y, "y")
+        y = labels_of(model, shaped)
+        _same_length(len(x), "y", y)
+    weight = data.sample_weight
+    if isinstance(weight, (list, tuple, Mapping)) and len(model.output_names) > 1:
+        raise UnsupportedError(
+            "One sample_weight for each output is not offered. Pass one array, one weight a "
+            "sample, and loss_weights in compile."
+        )
+    weight = None if weight is None else as_tensor(weight, "sample_weight").to(model.dtype)
+    _same_length(len(x), "sample_weight", weight)
+    if data.mask is not None and whole:
+        raise UnsupportedError(
+            "mask= has no place beside several inputs. Let Embedding(mask_zero=True) or Masking "
+            "make the masks in the model."
+        )
+    return Arrays(x, y, weight, None if whole else _mask(data.mask, x))
 
 
 def _arrays(model: Trainable, data: Data) -> Arrays:

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from gatewise import losses
-from gatewise.errors import InputError, NonFiniteError
+from gatewise.errors import NonFiniteError
+from gatewise.gradients import Part, Task, joined
 from gatewise.metrics import Metric
 from gatewise.training.batches import Batch, Loaded
 from gatewise.training.compiled import compiled_of
+from gatewise.training.several import Several
 from gatewise.training.sources import Source
 from gatewise.training.trainable import Trainable
 
@@ -79,7 +81,8 @@ class Stepper:
     @torch.no_grad()
     def _must_look_at_each(self, source: Source) -> bool:
         """Check a source's labels if all can be seen at once; return whether they cannot."""
-        if isinstance(source, Loaded) or not isinstance(source.y, Tensor):
+        # A look at one sample would leave its state in a stateful layer.
+        if isinstance(source, Loaded) or not isinstance(source.y, Tensor) or self._model.stateful:
             return True
         example = source.example().to(self._model.device)
         prediction, mask = self._model.forward_with_mask(example.x, example.mask)
@@ -89,23 +92,42 @@ class Stepper:
         return False
 
     def train(self, batch: Batch, running: Running, place: str) -> None:
-        """Take one optimizer step, or raise `NonFiniteError` and leave the weights as they are."""
+        """Take an optimizer step for each gradient that the algorithm gives of this batch.
+
+        One that is not finite raises `NonFiniteError` and leaves the weights as they are.
+        """
         optimizer = self._compiled.bind(self._model)
-        optimizer.zero_grad(set_to_none=True)
-        objective, prediction, mask = self._forward(batch)
-        if not objective.requires_grad:
-            raise InputError(
-                f"Every weight of {self._model.name} is frozen, so there is nothing to train. "
-                "Set trainable = True on a layer."
-            )
-        objective.backward()
-        loss, finite = self._look_at(objective.detach())
-        if not finite:
-            optimizer.zero_grad(set_to_none=True)
-            raise self._stopped(loss, batch, prediction.detach(), place)
-        optimizer.step()
-        running.add_loss(loss, len(batch.x))
-        self._update_metrics(batch, prediction.detach(), mask)
+        parts: list[Part] = []
+        total = 0.0
+        for part in self._compiled.gradient.gradients(self._task(batch, optimizer)):
+            seen = batch._replace(y=part.labels, sample_weight=part.sample_weight)
+            loss, finite = self._look_at(part.objective)
+            if not finite:
+                optimizer.zero_grad(set_to_none=True)
+                raise self._stopped(loss, seen, part.prediction, place)
+            optimizer.step()
+            total += loss
+            parts.append(part)
+        running.add_loss(total, len(batch.x))
+        if parts:
+            # At once: a metric averages the steps of a batch, whatever parts it came in.
+            seen = joined(parts)
+            batch = batch._replace(y=seen.labels, sample_weight=seen.sample_weight)
+            self._update_metrics(batch, seen.prediction, seen.mask)
+
+    def _task(self, batch: Batch, optimizer: torch.optim.Optimizer) -> Task:
+        """Return the batch as what the gradient's algorithm works on."""
+        return Task(
+            self._model,
+            self._loss,
+            batch.x,
+            _labels(batch),
+            batch.mask,
+            batch.sample_weight,
+            check=self._loss.check if self._look_at_each else None,
+            clear=lambda: optimizer.zero_grad(set_to_none=True),
+            penalty=self._model.regularization if self._has_penalty else lambda: None,
+        )
 
     def _look_at(self, objective: Tensor) -> tuple[float, bool]:
         """Return the loss, and whether it and every gradient are finite."""
@@ -167,7 +189,8 @@ class Stepper:
     @torch.no_grad()
     def _first_bad(self, batch: Batch, prediction: Tensor) -> int | None:
         """Return the place in the batch of the first sample whose prediction or loss is bad."""
-        wrong = ~torch.isfinite(prediction).flatten(1).all(dim=1)
+        parts = prediction.parts if isinstance(prediction, Several) else (prediction,)
+        wrong = ~torch.stack([torch.isfinite(p).flatten(1).all(dim=1) for p in parts]).all(dim=0)
         if not wrong.any():
             per_step = self._loss.per_step(_labels(batch), prediction)
             if per_step.dim() == 0:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from gatewise.errors import InputError
+from gatewise.errors import InputError, NonFiniteError
 
 Logs = Mapping[str, float]
 
@@ -25,6 +25,9 @@ class Callback:
     >>> Printer().on_epoch_end(0, {"loss": 0.5})
     0 ['loss']
     """
+
+    remembers: ClassVar[tuple[str, ...]] = ()
+    """The attributes that a backup of the run keeps: numbers, None, or tensors by name."""
 
     def __init__(self) -> None:
         self.model: Any = None
@@ -55,6 +58,10 @@ class Callback:
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Called after a training step, with the epoch's values so far."""
+
+    def on_non_finite(self, error: NonFiniteError) -> bool:
+        """Called when the loss or a gradient is NaN; return True to end training without error."""
+        return False
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Called at the beginning of `evaluate` or of a validation."""

@@ -1,0 +1,268 @@
+"""Streams: a layer or a model that is fed one time step at a time and keeps its state in between.
+
+A stream takes the weights as they are when it is opened; training goes on without it. It computes
+as in inference: no dropout, no gradients. One stream serves one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gatewise.cells import Specification
+from gatewise.errors import InputError, UnsupportedError
+from gatewise.kernels import cpu, recurrent
+from gatewise.layers.dense import Activation, Dense
+from gatewise.layers.dropout import Dropout
+from gatewise.layers.embedding import Embedding
+from gatewise.layers.layer import Layer, as_tensor, positive, sizes
+from gatewise.layers.masking import Masking
+
+if TYPE_CHECKING:
+    from gatewise.layers.recurrent import Recurrent
+
+Stage = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
+
+
+class OperatorCell:
+    """What ``cpu.Stream`` does natively, for what it does not serve: one call of the operator."""
+
+    def __init__(
+        self, weights: Sequence[Tensor], batch: int, specification: Specification, kernel: str
+    ) -> None:
+        self._weights, self._specification, self._kernel = weights, specification, kernel
+        units = weights[1].shape[0]
+        self.state = weights[1].new_zeros(len(specification.states), batch, units)
+
+    def advance(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        outputs, final = recurrent(
+            x.unsqueeze(1),
+            self._weights,
+            self.state.unbind(),
+            specification=self._specification,
+            mask=None if mask is None else mask.unsqueeze(1),
+            kernel=self._kernel,
+        )
+        self.state = torch.stack(final)
+        return outputs[:, 0]
+
+
+class LayerStream:
+    """A recurrent layer that is fed one time step at a time; made by ``layer.stream(batch)``.
+
+    ``step(x)`` takes the next step of ``batch`` series, (B, I), as an array or a tensor, and
+    returns h after it, (B, units), as the same kind. The native kernels give the very bits that the
+    layer gives for the whole series.
+
+    Raises ``InputError`` for a layer without weights and for a step that is not (B, I),
+    ``UnsupportedError`` for a layer that goes backwards.
+
+    >>> from gatewise.layers import LSTM
+    >>> layer = LSTM(4, return_sequences=True, input_shape=(None, 3))
+    >>> layer.build((None, None, 3))
+    >>> x, stream = torch.ones(2, 5, 3), layer.stream(batch=2)
+    >>> steps = torch.stack([stream.step(x[:, t]) for t in range(5)], dim=1)
+    >>> torch.equal(steps, layer(x))
+    True
+    """
+
+    def __init__(self, layer: Recurrent, batch: int = 1) -> None:
+        batch = positive(f"{layer.name}.stream", "batch", batch)
+        if not layer.built:
+            raise InputError(
+                f"{layer.name} has no weights yet, so it cannot be streamed. Build it first: "
+                "layer.build((None, None, I)), or call it once."
+            )
+        if layer.go_backwards:
+            raise UnsupportedError(
+                f"{layer.name} goes backwards: its first step is the last of a series, which a "
+                "stream does not know. Stream a layer with go_backwards=False."
+            )
+        weights = [weight.detach() for weight in layer.weight_list()]
+        inputs = weights[0].shape[0]
+        self._name, self._zeroes = layer.name, layer.zero_output_for_mask
+        self._dtype, self._device = weights[0].dtype, weights[0].device
+        self._shape, self._result_shape = (batch, inputs), (batch, layer.units)
+        self._step: Callable[[int, int, int], None] | None = None
+        self._array_type: np.dtype[Any] | None = None
+        if layer.choice().kernel == "cpu":
+            self._cell: cpu.Stream | OperatorCell = cpu.Stream(weights, batch, layer.specification)
+            self._step = self._cell.step
+            self._array_type = torch.empty(0, dtype=self._dtype).numpy().dtype
+        else:
+            kernel = layer.use_kernel
+            self._cell = OperatorCell(weights, batch, layer.specification, kernel)
+
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """A copy of the state: h, and an LSTM's c, (B, units) each; it can be set."""
+        return tuple(self._cell.state.clone().unbind())
+
+    @state.setter
+    def state(self, value: Sequence[Tensor]) -> None:
+        given = torch.stack([as_tensor(part, like=self._cell.state) for part in value])
+        if given.shape != self._cell.state.shape:
+            expected = sizes(tuple(self._cell.state.shape))
+            raise InputError(
+                f"{self._name}.stream has the state {expected}: (B, units) for h and for an LSTM's "
+                f"c, but got {sizes(tuple(given.shape))}."
+            )
+        self._cell.state.copy_(given)
+
+    def reset(self, rows: Any = None) -> None:
+        """Begin anew from a state of zeros: all series, or those that ``rows`` selects.
+
+        ``rows`` is an index, a slice, or a list or tensor of indices or booleans.
+        """
+        if rows is None:
+            self._cell.state.zero_()
+            return
+        try:
+            self._cell.state[:, rows] = 0
+        except IndexError as error:
+            raise InputError(
+                f"{self._name}.stream has the rows 0 to {self._shape[0] - 1}, but reset got "
+                f"{rows!r}: {error}"
+            ) from None
+
+    @overload
+    def step(self, x: np.ndarray, mask: Any = None) -> np.ndarray: ...
+
+    @overload
+    def step(self, x: Tensor, mask: Any = None) -> Tensor: ...
+
+    def step(self, x: np.ndarray | Tensor, mask: Any = None) -> np.ndarray | Tensor:
+        """Take the next step (B, I) and return h after it (B, units).
+
+        Where ``mask`` (B,) is False the row's state stays and its x does not matter.
+        """
+        if type(x) is np.ndarray:
+            if (
+                self._step is not None
+                and mask is None
+                and x.dtype == self._array_type
+                and x.shape == self._shape
+                and x.flags.c_contiguous
+            ):
+                outputs = np.empty(self._result_shape, self._array_type)
+                self._step(_address(x), 0, _address(outputs))
+                return outputs
+            return self.advance(as_tensor(x, None), mask).cpu().numpy()
+        return self.advance(x, mask)
+
+    @torch.no_grad()
+    def advance(self, x: Any, mask: Any = None) -> Tensor:
+        """As :meth:`step`, for anything that torch makes a tensor of."""
+        x = as_tensor(x, like=self._cell.state)
+        if x.shape != self._shape:
+            raise InputError(
+                f"{self._name}.stream expected one step {sizes(self._shape)} but got "
+                f"{sizes(tuple(x.shape))}. Feed one step at a time, x[:, t], and open the stream "
+                "with batch= as many series as come side by side."
+            )
+        x = x.detach().to(self._device, self._dtype).contiguous()
+        if mask is None:
+            return self._cell.advance(x, None)
+        mask = self._receive_mask(mask)
+        outputs = self._cell.advance(x, mask)
+        return torch.where(mask.unsqueeze(1), outputs, 0) if self._zeroes else outputs
+
+    def _receive_mask(self, mask: Any) -> Tensor:
+        mask = as_tensor(mask, like=self._cell.state)
+        if mask.shape != self._shape[:1] or mask.is_floating_point():
+            raise InputError(
+                f"{self._name}.stream expected a boolean mask {sizes(self._shape[:1])}, one value "
+                f"a row, but got {sizes(tuple(mask.shape))}, {mask.dtype}."
+            )
+        return mask.to(torch.bool).contiguous()
+
+
+class ModelStream:
+    """A stack of layers that is fed one time step at a time; made by ``model.stream(batch)``.
+
+    ``step(x)`` takes the next step of ``batch`` series, (B, I), or for a model that begins with an
+    embedding token ids (B,), and returns what the model would return if the series ended there.
+    Recurrent layers keep their state; Dense, Activation, Dropout (which does nothing here),
+    Embedding and Masking see each step by itself.
+
+    Raises ``UnsupportedError`` for any other layer.
+
+    >>> from gatewise import Sequential
+    >>> from gatewise.layers import LSTM, Dense
+    >>> model = Sequential([LSTM(4, input_shape=(None, 3)), Dense(1)])
+    >>> x, stream = torch.ones(2, 5, 3), model.stream(batch=2)
+    >>> for t in range(5):
+    ...     y = stream.step(x[:, t])
+    >>> torch.equal(y, model(x))
+    True
+    """
+
+    def __init__(self, layers: Iterable[nn.Module], batch: int = 1) -> None:
+        self.streams: list[LayerStream | ModelStream] = []
+        self._stages = [self._stage(layer, batch) for layer in layers]
+        if not self.streams:
+            raise UnsupportedError(
+                "The model has no recurrent layer, so there is nothing to stream: call it."
+            )
+
+    def reset(self, rows: Any = None) -> None:
+        """Begin anew: all series, or the ``rows`` of :meth:`LayerStream.reset`."""
+        for stream in self.streams:
+            stream.reset(rows)
+
+    @overload
+    def step(self, x: np.ndarray, mask: Any = None) -> np.ndarray: ...
+
+    @overload
+    def step(self, x: Tensor, mask: Any = None) -> Tensor: ...
+
+    def step(self, x: np.ndarray | Tensor, mask: Any = None) -> np.ndarray | Tensor:
+        """Take the next step and return the model's output (B, …) after it, as the same kind.
+
+        Where ``mask`` (B,) is False the row's state stays and its x does not matter.
+        """
+        value = self.advance(as_tensor(x, None), mask)
+        return value if isinstance(x, Tensor) else value.cpu().numpy()
+
+    @torch.no_grad()
+    def advance(self, x: Tensor, mask: Any = None) -> Tensor:
+        """As :meth:`step`, for a tensor."""
+        mask = None if mask is None else as_tensor(mask, like=x)
+        for stage in self._stages:
+            x, mask = stage(x, mask)
+        return x
+
+    def _stage(self, layer: nn.Module, batch: int) -> Stage:
+        if hasattr(layer, "stream"):
+            stream: LayerStream | ModelStream = layer.stream(batch)  # pyright: ignore[reportCallIssue]
+            self.streams.append(stream)
+            return lambda x, mask: (stream.advance(x, mask), mask)
+        if isinstance(layer, Dropout):
+            return lambda x, mask: (x, mask)
+        if isinstance(layer, (Embedding, Masking)):
+            return lambda x, mask: _one_step(layer, x, mask)
+        if isinstance(layer, (Dense, Activation)):
+            return lambda x, mask: (layer(x), mask)
+        raise UnsupportedError(
+            f"A {type(layer).__name__} layer cannot be streamed: it is not known to work on each "
+            "time step by itself. Recurrent layers, Dense, Activation, Dropout, Embedding and "
+            "Masking can; stream those layers, and call the others on the results."
+        )
+
+
+def _one_step(layer: Layer, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Apply a layer that makes a mask to one step, as a series of one."""
+    series = x.unsqueeze(1)
+    made = layer.compute_mask(series)
+    if made is not None:
+        made = made[:, 0]
+        mask = made if mask is None else made & mask
+    return layer(series)[:, 0], mask
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
