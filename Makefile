@@ -41,7 +41,8 @@ format: $(VENV)/developing  ## let ruff lay out the code
 	$(BIN)/ruff format $(CODE)
 
 .PHONY: bench
-bench: $(VENV)/developing  ## measure fit's overhead and verse or scripture against Keras
+bench: $(VENV)/developing  ## measure the kernels, fit's overhead, and verse or scripture against Keras
+	$(BIN)/python benchmarks/recurrent.py
 	$(BIN)/python benchmarks/fit_overhead.py
 	$(BIN)/python benchmarks/verse_or_scripture.py --peer keras-torch
 

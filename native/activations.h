@@ -133,14 +133,13 @@ struct ChosenActivations {
     Activation activation, recurrent_activation;
 };
 
-// Calls `run` with the activations of the layer.
+// Calls `run` with the activations of the layer and returns what it returns.
 template <class Run>
-GATEWISE_INLINE void with_activations(const Layer& layer, const Run& run) {
+GATEWISE_INLINE auto with_activations(const Layer& layer, const Run& run) {
     if (layer.activation == Activation::tanh && layer.recurrent_activation == Activation::sigmoid) {
-        run(UsualActivations{});
-    } else {
-        run(ChosenActivations{layer.activation, layer.recurrent_activation});
+        return run(UsualActivations{});
     }
+    return run(ChosenActivations{layer.activation, layer.recurrent_activation});
 }
 
 }  // namespace gatewise::GATEWISE_ISA

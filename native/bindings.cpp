@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "dispatch.h"
+#include "memory.h"
 
 namespace nb = nanobind;
 
@@ -184,6 +185,68 @@ void input_gradient(bool is_double, const Layer& layer, Address grad_product,
     });
 }
 
+// An open stream, closed with the object that Python holds.
+class StreamOwner {
+public:
+    StreamOwner(bool is_double, const Layer& layer, const MatrixArgument& W,
+                const MatrixArgument& U, Address bias, const StateArgument& state)
+        : is_double_(is_double) {
+        with_scalar(is_double, [&]<class S>(S) {
+            Forward<S> call = {};
+            call.layer = layer;
+            call.W = matrix<S>(W);
+            call.U = matrix<S>(U);
+            call.bias = at<const S>(bias);
+            call.state[0] = call.final_state[0] = at<S>(std::get<0>(state));
+            call.state[1] = call.final_state[1] = at<S>(std::get<1>(state));
+            stream_ = kernels<S>().open_stream(call);
+        });
+    }
+    ~StreamOwner() {
+        with_scalar(is_double_, [&]<class S>(S) {
+            kernels<S>().close_stream(static_cast<Stream<S>*>(stream_));
+        });
+    }
+    StreamOwner(const StreamOwner&) = delete;
+    StreamOwner& operator=(const StreamOwner&) = delete;
+
+    void step(Address x, Address mask, Address outputs) {
+        with_scalar(is_double_, [&]<class S>(S) {
+            kernels<S>().step_stream(*static_cast<Stream<S>*>(stream_),
+                                     {at<const S>(x), at<const bool>(mask), at<S>(outputs)});
+        });
+    }
+
+private:
+    const bool is_double_;
+    void* stream_ = nullptr;
+};
+
+// The addresses of RmspropTensor and the count; the rates in the order of Rmsprop.
+using RmspropArgument = std::tuple<Address, Address, Address, Address, Address, Index>;
+using RmspropRates = std::tuple<double, double, double, double>;
+
+void rmsprop(bool is_double, const std::vector<RmspropArgument>& arguments,
+             const RmspropRates& rates, int threads) {
+    const auto [learning_rate, rho, momentum, epsilon] = rates;
+    with_scalar(is_double, [&]<class S>(S) {
+        std::vector<RmspropTensor<S>> tensors;
+        for (const auto& [weight, gradient, velocity, momentums, average, count] : arguments) {
+            tensors.push_back({at<S>(weight), at<const S>(gradient), at<S>(velocity),
+                               at<S>(momentums), at<S>(average), count});
+        }
+        kernels<S>().rmsprop({tensors.data(), Index(tensors.size()), learning_rate, rho, momentum,
+                              epsilon, threads});
+    });
+}
+
+double multiply_adds(bool is_double, int threads, Index rounds) {
+    double done = 0;
+    with_scalar(is_double,
+                [&]<class S>(S) { done = kernels<S>().multiply_adds(threads, rounds); });
+    return done;
+}
+
 std::vector<std::string> available_names() {
     std::vector<std::string> names;
     for (const InstructionSet& set : available()) names.emplace_back(set.name);
@@ -206,6 +269,14 @@ NB_MODULE(_native, module) {
     module.def("backward_scan", &backward_scan);
     module.def("weight_gradient", &weight_gradient);
     module.def("input_gradient", &input_gradient);
+    nb::class_<StreamOwner>(module, "Stream", "A layer that is fed one time step at a time.")
+        .def(nb::init<bool, const Layer&, const MatrixArgument&, const MatrixArgument&, Address,
+                      const StateArgument&>())
+        .def("step", &StreamOwner::step);
+    module.def("rmsprop", &rmsprop);
+    module.def("multiply_adds", &multiply_adds);
+    module.def("keep_freed_memory", &keep_freed_memory,
+               "Have the C library keep freed memory; return whether it does.");
     module.def("isa", [] { return std::string(chosen().name); }, "The instruction set in use.");
     module.def("available_isas", &available_names,
                "What was compiled and this processor can run, slowest first.");

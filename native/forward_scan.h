@@ -80,15 +80,28 @@ public:
 
     void run() const {
         parallel(slices_.count, [&](Member member) {
-            input_.pack(member);
-            cell_.pack(member);
+            pack(member);
             member.barrier();
-            slices_.run(member, [&](int slice, Range rows) { run_slice(slice, rows); });
+            run_packed(member);
         });
+    }
+
+    // The two parts of run(), for a call that is repeated with other x and outputs.
+    void pack() const { parallel(1, [&](Member member) { pack(member); }); }
+    void run_packed() const {
+        parallel(slices_.count, [&](Member member) { run_packed(member); });
     }
 
 private:
     Index units() const { return call_.layer.units; }
+
+    void pack(Member member) const {
+        input_.pack(member);
+        cell_.pack(member);
+    }
+    void run_packed(Member member) const {
+        slices_.run(member, [&](int slice, Range rows) { run_slice(slice, rows); });
+    }
 
     // As many steps as keep their input products in the second-level cache.
     Index chunk_steps() const {
@@ -110,7 +123,7 @@ private:
         const S** const h = pointers_.data() + slice * padded<const S*>((2 + chunk_) * rows_);
         for (Index row = rows.begin; row < rows.end; ++row) {
             h[row - rows.begin] = call_.state[0] + row * units();
-            if (layer.cell == Cell::lstm) {
+            if (layer.cell == Cell::lstm && call_.final_state[1] != call_.state[1]) {
                 copy(call_.final_state[1] + row * units(), call_.state[1] + row * units(), units());
             }
         }

@@ -56,7 +56,8 @@ struct Forward {
     const bool* mask;   // (B, T), true where a step is real; null: everywhere
     const S* dropout;   // (B, H), multiplies h in the recurrent product; null: ones
     S* outputs;         // (B, T, H): h after step t
-    S* final_state[2];  // (B, H) each: h, and an LSTM's c, after the last processed step
+    S* final_state[2];  // (B, H) each: h, and an LSTM's c, after the last processed step; may be
+                        // the memory of `state`
     S* gates;           // (B, T, GH) activated, zero at masked steps; null: not wanted
     S* saved;  // (B, T, H): LSTM c, GRU with reset_after h U_h + b'_h; null with gates, or by cell
 };
@@ -106,6 +107,38 @@ struct InputGradient {
     S* grad_x;              // (B, T, I)
 };
 
+// One weight tensor of an RMSprop step: arrays of `count` numbers.
+template <class S>
+struct RmspropTensor {
+    S* weight;  // updated in place, as is all below but the gradient
+    const S* gradient;
+    S* velocity;  // the mean square of the gradient
+    S* momentum;  // null: without
+    S* average;   // the mean gradient; null: not centered
+    Index count;
+};
+
+template <class S>
+struct Rmsprop {
+    const RmspropTensor<S>* tensor;
+    Index tensors;
+    double learning_rate, rho, momentum, epsilon;
+    int threads;  // at most this many; the bits of the result do not depend on it
+};
+
+// One step of a stream, for a layer of time 1.
+template <class S>
+struct StreamStep {
+    const S* x;        // (B, I)
+    const bool* mask;  // (B), true where the step is real; null: in every row
+    S* outputs;        // (B, H)
+};
+
+// A layer that is fed step by step: its weights, packed once, and the place of its state. What is
+// behind it only the instruction set that opened it knows.
+template <class S>
+struct Stream;
+
 // One instruction set's kernels for one scalar type.
 template <class S>
 struct Kernels {
@@ -113,6 +146,16 @@ struct Kernels {
     void (*backward_scan)(const BackwardScan<S>&);
     void (*weight_gradient)(const WeightGradient<S>&);
     void (*input_gradient)(const InputGradient<S>&);
+    void (*rmsprop)(const Rmsprop<S>&);
+
+    // Of the call, a stream takes the layer, W, U and bias, which it copies, and `state`, which
+    // must outlive it: every step overwrites the state with what follows it.
+    Stream<S>* (*open_stream)(const Forward<S>&);
+    void (*step_stream)(Stream<S>&, const StreamStep<S>&);
+    void (*close_stream)(Stream<S>*);
+
+    // Does nothing but multiply-adds in this many threads, and returns their number.
+    double (*multiply_adds)(int threads, Index rounds);
 };
 
 }  // namespace gatewise

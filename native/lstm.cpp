@@ -20,9 +20,18 @@ void lstm_backward_scan(const BackwardScan<S>& call) {
     });
 }
 
+template <class S>
+OpenStream<S>* lstm_stream(const Forward<S>& call) {
+    return with_activations(call.layer, [&](auto activations) -> OpenStream<S>* {
+        return new CellStream<S, LstmForward<S, decltype(activations)>>(call, activations);
+    });
+}
+
 template void lstm_forward(const Forward<float>&);
 template void lstm_forward(const Forward<double>&);
 template void lstm_backward_scan(const BackwardScan<float>&);
 template void lstm_backward_scan(const BackwardScan<double>&);
+template OpenStream<float>* lstm_stream(const Forward<float>&);
+template OpenStream<double>* lstm_stream(const Forward<double>&);
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -1,4 +1,5 @@
-// Memory for one call, aligned to a cache line (and so to the widest vector).
+// Memory for one call, aligned to a cache line (and so to the widest vector), and what becomes of
+// it when it is freed.
 
 #pragma once
 
@@ -9,5 +10,11 @@ namespace gatewise {
 // Returns `bytes` bytes, uninitialized; throws std::bad_alloc.
 void* allocate(std::size_t bytes);
 void release(void* memory) noexcept;
+
+// Asks the C library to keep what is freed, for the whole process and from now on, and returns
+// whether it does. glibc hands large blocks back to the system when they are freed, and a training
+// step that takes them anew pays a page fault for every 4 KiB. Other libraries are left as they
+// are.
+bool keep_freed_memory() noexcept;
 
 }  // namespace gatewise

@@ -20,9 +20,18 @@ void simple_rnn_backward_scan(const BackwardScan<S>& call) {
     });
 }
 
+template <class S>
+OpenStream<S>* simple_rnn_stream(const Forward<S>& call) {
+    return with_activations(call.layer, [&](auto activations) -> OpenStream<S>* {
+        return new CellStream<S, SimpleRnnForward<S, decltype(activations)>>(call, activations);
+    });
+}
+
 template void simple_rnn_forward(const Forward<float>&);
 template void simple_rnn_forward(const Forward<double>&);
 template void simple_rnn_backward_scan(const BackwardScan<float>&);
 template void simple_rnn_backward_scan(const BackwardScan<double>&);
+template OpenStream<float>* simple_rnn_stream(const Forward<float>&);
+template OpenStream<double>* simple_rnn_stream(const Forward<double>&);
 
 }  // namespace gatewise::GATEWISE_ISA

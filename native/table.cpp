@@ -2,6 +2,8 @@
 
 #include "cells.h"
 #include "gradients.h"
+#include "peak.h"
+#include "rmsprop.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -27,11 +29,39 @@ void backward_scan(const BackwardScan<S>& call) {
     }
 }
 
+template <class S>
+Stream<S>* open_stream(const Forward<S>& call) {
+    const auto open = [&] {
+        switch (call.layer.cell) {
+            case Cell::lstm: return lstm_stream(call);
+            case Cell::gru_reset_after:
+            case Cell::gru_reset_before: return gru_stream(call);
+            case Cell::simple_rnn: return simple_rnn_stream(call);
+        }
+        __builtin_unreachable();
+    };
+    return reinterpret_cast<Stream<S>*>(open());
+}
+
+template <class S>
+void step_stream(Stream<S>& stream, const StreamStep<S>& step) {
+    reinterpret_cast<OpenStream<S>&>(stream).step(step);
+}
+
+template <class S>
+void close_stream(Stream<S>* stream) {
+    delete reinterpret_cast<OpenStream<S>*>(stream);
+}
+
+template <class S>
+constexpr Kernels<S> table = {forward,     backward_scan, weight_gradient, input_gradient, rmsprop,
+                              open_stream, step_stream,   close_stream,  multiply_adds<S>};
+
 }  // namespace
 
 extern const Kernels<float> kernels_float;
 extern const Kernels<double> kernels_double;
-const Kernels<float> kernels_float = {forward, backward_scan, weight_gradient, input_gradient};
-const Kernels<double> kernels_double = {forward, backward_scan, weight_gradient, input_gradient};
+const Kernels<float> kernels_float = table<float>;
+const Kernels<double> kernels_double = table<double>;
 
 }  // namespace gatewise::GATEWISE_ISA

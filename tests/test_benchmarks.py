@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from gatewise.kernels import cpu
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -47,3 +51,17 @@ def test_verse_or_scripture(tmp_path: Path):
         assert len(run["accuracies"]) == len(run["seconds"]) == 2
         assert any(line.startswith(f"| {name} | {run['accuracies'][-1]:.4f} |") for line in table)
     assert table[-1].startswith("| bag of words, logistic regression |")
+
+
+def test_recurrent(tmp_path: Path):
+    if not cpu.available():
+        pytest.skip(cpu.unavailable_reason())
+    target = tmp_path / "recurrent.json"
+    chosen = ["--only", "random", "--only", "streaming", "--random", "2"]
+    printed = _run("recurrent.py", "--quick", *chosen, "--json", str(target)).splitlines()
+    content = json.loads(target.read_text())
+    assert content["peak_multiply_adds_per_second"] > 0
+    assert sum(row["group"] == "random" for row in content["rows"]) == 2
+    assert all(row["ours_ms"] > 0 and row["ratio"] > 0 for row in content["rows"])
+    assert len(printed) == 1 + len(content["rows"]) + 1
+    assert printed[-1].startswith("2 random shapes: geometric mean")

@@ -394,9 +394,17 @@ def test_slower_instruction_sets_pass_these_tests(isa: str) -> None:
         pytest.skip("already running with a forced instruction set")
     chosen = "reference or activation or infinities or error or bits or alone or chunks"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, "-p", "no:cacheprovider"]
-    activations = str(Path(__file__).with_name("test_cpu_activations.py"))
+    tests = Path(__file__).parents[1]
+    others = [
+        str(tests / name)
+        for name in (
+            "kernels/test_cpu_activations.py",
+            "layers/test_stream.py",
+            "optimizers/test_rmsprop.py",
+        )
+    ]
     result = subprocess.run(
-        [*command, __file__, activations],
+        [*command, __file__, *others],
         env=os.environ | {"GATEWISE_ISA": isa},
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from torch.autograd import forward_ad
 
 from gatewise.cells import GATES, Specification, input_product, scan
 from gatewise.errors import UnknownNameError, UnsupportedError
-from gatewise.kernels import Request, choose, cpu, ops, recording, recurrent
+from gatewise.kernels import Request, choose, cpu, ops, recording, recurrent, reference
 
 SPECIFICATIONS = [
     Specification("lstm"),
@@ -391,6 +392,47 @@ def test_opcheck(cell: str) -> None:
     names = ("test_schema", "test_autograd_registration", "test_faketensor")
     report = torch.library.opcheck(getattr(torch.ops.gatewise, cell), arguments, test_utils=names)
     assert set(report.values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_frozen_weights_cost_no_gradient(
+    kernel: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, frozen = Case(Specification("lstm")), Case(Specification("lstm"))
+    frozen.weights = [weight.detach() for weight in frozen.weights]
+    whole.loss(whole.run(kernel)).backward()
+    module = {"reference": reference, "cpu": cpu}[kernel]
+    monkeypatch.setattr(module, "weight_gradient", None)
+    run = torch.compile(frozen.run, backend="aot_eager") if compiled else frozen.run
+    frozen.loss(run(kernel)).backward()
+    assert torch.equal(frozen.x.grad, whole.x.grad)
+    for ours, expected in zip(frozen.state, whole.state, strict=True):
+        assert torch.equal(ours.grad, expected.grad)
+    assert all(weight.grad is None for weight in frozen.weights)
+
+
+def test_frozen_weights_under_torch_func() -> None:
+    case = Case(Specification("gru"), mask=False, dropout=False)
+    weights, state = [w.detach() for w in case.weights], [s.detach() for s in case.state]
+
+    def loss(x: Tensor) -> Tensor:
+        outputs, _ = recurrent(
+            x[None], weights, [s[:1] for s in state], specification=case.specification
+        )
+        return outputs.square().sum()
+
+    x = case.x.detach()
+    per_sample = torch.func.vmap(torch.func.grad(loss))(x)
+    expected = [torch.func.grad(loss)(row) for row in x]
+    assert torch.allclose(per_sample, torch.stack(expected), rtol=1e-12)
+
+
+def test_a_training_step_reads_no_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(Specification("lstm"))
+    monkeypatch.setattr(inspect, "signature", None)
+    case.loss(case.run("auto")).backward()
+    assert case.x.grad is not None
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

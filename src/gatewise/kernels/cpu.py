@@ -4,13 +4,22 @@ The four functions :func:`forward`, :func:`backward_scan`, :func:`weight_gradien
 :func:`input_gradient` are the kernel protocol; ``kernels/reference.py`` has the same four. Tensors
 travel to the compiled module as addresses, so everything it relies on is settled here first:
 one device and scalar type, shapes, and contiguous memory where ``native/kernels.h`` asks for it.
+
+Memory: glibc gives large blocks back to the system when they are freed, and a training step that
+takes them anew spends up to half of its time in page faults. So the first call that trains asks
+glibc, for the whole process, to keep what is freed (up to 1 GiB). ``GATEWISE_KEEP_MEMORY=0`` in the
+environment leaves glibc as it is; nothing is done with other C libraries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib import import_module
+from time import perf_counter
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,9 +54,21 @@ def _choose_isa() -> str:
         raise InputError(str(error)) from None
 
 
+def _choose_memory() -> bool:
+    given = os.environ.get("GATEWISE_KEEP_MEMORY", "")
+    if given not in ("", "0", "1"):
+        raise InputError(
+            f"GATEWISE_KEEP_MEMORY is {given!r}, which is neither 0 nor 1. Set it to 0 to leave "
+            "the C library's memory settings alone; unset it, or set it to 1, to have freed memory "
+            "kept once training begins."
+        )
+    return given != "0"
+
+
 # Settled at import: torch.compile traces the choice of a kernel, and cannot trace an import.
 _native, _reason = _load()
 _isa = _choose_isa()
+_may_keep_memory = _choose_memory()
 
 
 def available() -> bool:
@@ -81,6 +102,15 @@ def supports(specification: Specification, dtype: torch.dtype) -> str | None:
     return None
 
 
+@cache
+def keep_freed_memory() -> bool:
+    """Keep what this process frees, unless ``GATEWISE_KEEP_MEMORY=0``; return whether it is kept.
+
+    The first training call of :func:`forward` does this; it cannot be undone.
+    """
+    return _may_keep_memory and _native is not None and _native.keep_freed_memory()
+
+
 def forward(
     x: Tensor,
     weights: Sequence[Tensor],
@@ -95,6 +125,8 @@ def forward(
     Without ``needs_backward`` nothing is saved and the last two are empty.
     """
     call = _Call(x, weights, specification)
+    if needs_backward:
+        keep_freed_memory()
     batch, time, units = call.batch, call.time, call.units
     x = _rows_contiguous(x)
     states = call.states(state)
@@ -210,6 +242,103 @@ def input_gradient(dP: Tensor, weights: Sequence[Tensor], specification: Specifi
         call.is_double, call.layer, dP.data_ptr(), _matrix(weights[0]), grad_x.data_ptr()
     )
     return grad_x
+
+
+def peak(dtype: torch.dtype = torch.float32) -> float:
+    """Measure the multiply-adds a second that all of torch's threads can do: the kernels' limit."""
+    assert _native is not None, _reason
+    arguments = (dtype == torch.float64, torch.get_num_threads(), 1_000_000)
+    rates = []
+    for _ in range(5):
+        began = perf_counter()
+        rates.append(_native.multiply_adds(*arguments) / (perf_counter() - began))
+    return max(rates)
+
+
+class Stream:
+    """A cell that is fed one time step at a time: weights packed once, and its ``state`` (S, B, H).
+
+    The weights are copied. Changing ``state`` in place changes where the next step begins. Not for
+    several threads at once.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], batch: int, specification: Specification) -> None:
+        step = weights[0].new_empty(batch, 1, weights[0].shape[0])
+        call = _Call(step, weights, specification)
+        bias = call.bias(weights)
+        self.state = weights[0].new_zeros(call.state_count, batch, call.units)
+        self._native = call.module.Stream(
+            call.is_double, call.layer, _matrix(weights[0]), _matrix(weights[1]), _address(bias),
+            _pair(self.state.unbind()),
+        )  # fmt: skip
+        # Takes the addresses of x (B, I), of a mask (B,) or 0, and of the outputs (B, H).
+        self.step = self._native.step
+
+    def advance(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Return h (B, H) after a step of x (B, I), contiguous and of the weights' type."""
+        outputs = self.state.new_empty(self.state.shape[1:])
+        self.step(x.data_ptr(), _address(mask), outputs.data_ptr())
+        return outputs
+
+
+class RmspropRates(NamedTuple):
+    """The numbers of an RMSprop step, in the order in which the compiled module takes them."""
+
+    learning_rate: float
+    rho: float
+    momentum: float
+    epsilon: float
+
+
+def serves_rmsprop(lists: Iterable[Sequence[Tensor]]) -> bool:
+    """Return whether :func:`rmsprop` takes these: plain, contiguous, on the CPU, of one type."""
+    if _native is None or torch.compiler.is_compiling():
+        return False
+    types = set()
+    for tensors in lists:
+        for tensor in tensors:
+            if (
+                type(tensor) not in (Tensor, torch.nn.Parameter)
+                or tensor.device.type != "cpu"
+                or not tensor.is_contiguous()
+                or tensor.is_neg()
+            ):
+                return False
+            types.add(tensor.dtype)
+    return len(types) == 1 and types <= set(DTYPES)
+
+
+def rmsprop(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    velocities: Sequence[Tensor],
+    momentums: Sequence[Tensor] | None,
+    averages: Sequence[Tensor] | None,
+    rates: RmspropRates,
+) -> None:
+    """Take one RMSprop step in one pass, in place; for tensors that :func:`serves_rmsprop` takes.
+
+    The bits do not depend on the number of threads or the instruction set. Denormal numbers are
+    flushed to zero.
+    """
+    assert _native is not None
+    nothing = [None] * len(parameters)
+    tensors = []
+    for parameter, *others in zip(
+        parameters, gradients, velocities, momentums or nothing, averages or nothing, strict=True
+    ):
+        for other in others:
+            if other is not None and other.shape != parameter.shape:
+                raise InputError(
+                    f"RMSprop expected a gradient and state of shape {tuple(parameter.shape)}, the "
+                    f"weight's own, but got {tuple(other.shape)}."
+                )
+        addresses = (parameter.data_ptr(), *map(_address, others))
+        tensors.append((*addresses, parameter.numel()))
+    is_double = parameters[0].dtype == torch.float64
+    _native.rmsprop(is_double, tensors, tuple(rates), torch.get_num_threads())
+    # Written past torch, which must still refuse to go back through an older value.
+    torch.autograd.graph.increment_version([*parameters])
 
 
 class _Call:

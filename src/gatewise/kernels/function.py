@@ -30,6 +30,13 @@ class Call(NamedTuple):
     record: Record | None = None
 
 
+class Wanted(NamedTuple):
+    """Which gradients the way back must compute, besides the states'."""
+
+    x: bool
+    weights: bool
+
+
 class Recurrent(torch.autograd.Function):
     """A sequence through a cell.
 
@@ -67,14 +74,19 @@ class Recurrent(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         grad_outputs, _, _, *grad_final = grads
         x, mask, dropout, outputs, gates, saved, *tensors = ctx.saved_tensors
-        final = ops.materialize(grad_final, tensors[ctx.call.weights :])
-        grad_product, grad_x, *rest = RecurrentBackward.apply(
-            ctx.call, ctx.needs_input_grad[1], x, mask, dropout, outputs, gates, saved,
-            grad_outputs, *tensors, *final,
+        count = ctx.call.weights
+        final = ops.materialize(grad_final, tensors[count:])
+        wanted = Wanted(ctx.needs_input_grad[1], any(ctx.needs_input_grad[4 : 4 + count]))
+        grad_product, grad_x, *rest = _go_back(
+            ctx.call, wanted, x, mask, dropout, outputs, gates, saved, grad_outputs, *tensors,
+            *final,
         )  # fmt: skip
         if ctx.call.record is not None:
             ctx.call.record.gate_cotangents = grad_product.detach()
-        return None, grad_x if ctx.needs_input_grad[1] else None, None, None, *rest
+            ctx.call.record.grad_outputs, ctx.call.record.grad_final_state = grad_outputs, final
+        if not wanted.weights:
+            rest[:count] = [None] * count
+        return None, grad_x if wanted.x else None, None, None, *rest
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], call: Call, *tensors: Tensor | None) -> Any:
@@ -88,6 +100,28 @@ class Recurrent(torch.autograd.Function):
         return _vmap(info.batch_size, in_dims[1:], tensors, weights, together, alone)
 
 
+class RecurrentAlone(torch.autograd.Function):
+    """Recurrent where no transform of ``torch.func`` is at work.
+
+    With a ``setup_context`` of its own, which the transforms ask for, ``apply`` reads the signature
+    of ``forward`` at every call, and that takes longer than a short sequence.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        results = Recurrent.forward(*inputs)
+        Recurrent.setup_context(ctx, inputs, results)
+        return results
+
+    backward = staticmethod(Recurrent.backward)
+
+
+def apply(call: Call, x: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+    """Run a sequence differentiably: arguments and results are those of ``Recurrent.apply``."""
+    function = Recurrent if torch._C._are_functorch_transforms_active() else RecurrentAlone
+    return function.apply(call, x, *tensors)
+
+
 class RecurrentBackward(torch.autograd.Function):
     """The way back, differentiable once more.
 
@@ -98,7 +132,7 @@ class RecurrentBackward(torch.autograd.Function):
     @staticmethod
     def forward(
         call: Call,
-        needs_x: bool,
+        wanted: Wanted,
         x: Tensor,
         mask: Tensor | None,
         dropout: Tensor | None,
@@ -112,10 +146,13 @@ class RecurrentBackward(torch.autograd.Function):
         grad_product, grad_state, _ = ops.backward_scan(
             grad_outputs, final, run, weights, state, mask, dropout, call.specification, call.kernel
         )
-        grad_weights = ops.weight_gradient(
-            x, run, grad_product, weights, state, mask, dropout, call.specification, call.kernel
-        )
-        if needs_x:
+        if wanted.weights:
+            grad_weights = ops.weight_gradient(
+                x, run, grad_product, weights, state, mask, dropout, call.specification, call.kernel
+            )
+        else:
+            grad_weights = [weight.new_empty(0) for weight in weights]
+        if wanted.x:
             grad_x = ops.input_gradient(grad_product, weights, call.specification, call.kernel)
         else:
             grad_x = x.new_empty(0)
@@ -143,12 +180,12 @@ class RecurrentBackward(torch.autograd.Function):
             # Views, so that a third derivative still reaches the tensors themselves.
             copies = [tensor.view_as(tensor).requires_grad_() for tensor in given]
             first = _equation_gradients(ctx.call, copies, mask, dropout)
-            wanted = [
+            used = [
                 (grad, cotangent)
                 for grad, cotangent in zip(first, cotangents[1:], strict=True)
                 if cotangent is not None
             ]
-        grads, grad_cotangents = zip(*wanted, strict=True)
+        grads, grad_cotangents = zip(*used, strict=True)
         grad_x, grad_grad_outputs, *rest = torch.autograd.grad(
             grads,
             copies,
@@ -162,16 +199,23 @@ class RecurrentBackward(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[Any, ...], call: Call, needs_x: bool, *tensors: Tensor | None
+        info: Any, in_dims: tuple[Any, ...], call: Call, wanted: Wanted, *tensors: Tensor | None
     ) -> Any:
         def together(*merged: Any) -> tuple[Tensor, ...]:
-            return _backward_together(info.batch_size, call, needs_x, *merged)
+            return _backward_together(info.batch_size, call, wanted, *merged)
 
         def alone(*one: Tensor | None) -> tuple[Tensor, ...]:
-            return RecurrentBackward.apply(call, needs_x, *one)
+            return RecurrentBackward.apply(call, wanted, *one)
 
         weights = range(7, 7 + call.weights)
         return _vmap(info.batch_size, in_dims[2:], tensors, weights, together, alone)
+
+
+def _go_back(call: Call, wanted: Wanted, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+    """Run RecurrentBackward, as a Function only where something may differentiate or map it."""
+    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        return RecurrentBackward.apply(call, wanted, *tensors)
+    return RecurrentBackward.forward(call, wanted, *tensors)  # pyright: ignore[reportArgumentType]
 
 
 def _unpack(
@@ -268,7 +312,7 @@ def _unmerge(tensor: Tensor, size: int) -> Tensor:
 def _backward_together(
     size: int,
     call: Call,
-    needs_x: bool,
+    wanted: Wanted,
     x: Tensor,
     mask: Tensor | None,
     dropout: Tensor | None,
@@ -283,20 +327,15 @@ def _backward_together(
     grad_product, grad_state, _ = ops.backward_scan(
         grad_outputs, final, run, weights, state, mask, dropout, call.specification, call.kernel
     )
-    per_sample = ops.weight_gradient(
-        x,
-        run,
-        grad_product,
-        weights,
-        state,
-        mask,
-        dropout,
-        call.specification,
-        call.kernel,
-        "sample",
-    )
-    grad_weights = [grad.unflatten(0, (size, -1)).sum(1) for grad in per_sample]
-    if needs_x:
+    if wanted.weights:
+        per_sample = ops.weight_gradient(
+            x, run, grad_product, weights, state, mask, dropout, call.specification, call.kernel,
+            "sample",
+        )  # fmt: skip
+        grad_weights = [grad.unflatten(0, (size, -1)).sum(1) for grad in per_sample]
+    else:
+        grad_weights = [weight.new_empty(size, 0) for weight in weights]
+    if wanted.x:
         grad_x = ops.input_gradient(grad_product, weights, call.specification, call.kernel)
     else:
         grad_x = x.new_empty(0)

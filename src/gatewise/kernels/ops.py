@@ -242,11 +242,12 @@ def _backward(ctx: Any, grad_outputs: Tensor | None, grad_final: list[Tensor | N
         grad_outputs, materialize(grad_final, state), outputs, gates, saved, weights, state, mask,
         recurrent_dropout, ctx.specification, ctx.kernel, None, "full", False,
     )  # fmt: skip
-    grad_weights = torch.ops.gatewise.weight_gradient(
-        x, outputs, gates, grad_product, weights, state, mask, recurrent_dropout,
-        ctx.specification, ctx.kernel, "all",
-    )  # fmt: skip
-    grad_x = None
+    grad_x, grad_weights = None, [None] * ctx.weights
+    if any(ctx.needs_input_grad[1]):
+        grad_weights = torch.ops.gatewise.weight_gradient(
+            x, outputs, gates, grad_product, weights, state, mask, recurrent_dropout,
+            ctx.specification, ctx.kernel, "all",
+        )  # fmt: skip
     if ctx.needs_input_grad[0]:
         grad_x = torch.ops.gatewise.input_gradient(
             grad_product, weights, ctx.specification, ctx.kernel

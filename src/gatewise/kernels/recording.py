@@ -1,7 +1,8 @@
 """Recording: what went through the operator, for those who look inside.
 
 Inside ``with recording() as records`` every call of the operator leaves a Record; once ``backward``
-has run, the record also holds the cotangents of the gates' pre-activations.
+has run, the record also holds the cotangents that reached its outputs and its final state, and
+those of the gates' pre-activations.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Record:
     gates: Tensor | None = None  # (B, T, G·H)
     saved: Tensor | None = None  # (B, T, H), or empty
     gate_cotangents: Tensor | None = None  # dL/dP, (B, T, G·H), after backward
+    grad_outputs: Tensor | None = None  # (B, T, H), what the loss sends into each h, after backward
+    grad_final_state: Sequence[Tensor | None] = ()  # each (B, H), after backward
 
 
 _records: ContextVar[list[Record] | None] = ContextVar("records", default=None)

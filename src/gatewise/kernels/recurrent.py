@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from gatewise import cells
 from gatewise.cells import Specification
-from gatewise.kernels import cudnn, ops
+from gatewise.kernels import cudnn, function, ops
 from gatewise.kernels.dispatch import Request, choose
-from gatewise.kernels.function import Call, Recurrent
+from gatewise.kernels.function import Call
 from gatewise.kernels.recording import Record, active_records
+from gatewise.kernels.steering import Pass, active_steer
 
 
 def recurrent(
@@ -52,14 +54,22 @@ def recurrent(
         zeros = x.new_zeros(x.shape[0], weights[1].shape[0])
         state = [zeros, *(torch.zeros_like(zeros) for _ in specification.states[1:])]
     choice = choose(Request.of(x, weights, specification, mask, recurrent_dropout, kernel))
+    given = Pass(specification, choice.kernel, x, weights, state, mask, recurrent_dropout)
+    steer = None if torch.compiler.is_compiling() else active_steer()
+    return run(given) if steer is None else steer(given)
+
+
+def run(given: Pass) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a pass; it is differentiated exactly, whatever steers the passes of this thread."""
+    specification, kernel, x, weights, state, mask, recurrent_dropout = given
     if torch.compiler.is_compiling():
-        run = _compiled
+        way = _compiled
     elif not specification.fusable:
-        run = _equation
+        way = _equation
     else:
-        run = _eager
-    call = Call(specification, choice.kernel, len(weights), _needs_gradient((x, *weights, *state)))
-    return run(call, x, weights, state, mask, recurrent_dropout)
+        way = _eager
+    call = Call(specification, kernel, len(weights), _needs_gradient((x, *weights, *state)))
+    return way(call, x, weights, state, mask, recurrent_dropout)
 
 
 def _eager(
@@ -79,7 +89,7 @@ def _eager(
         call = call._replace(kernel=kernel, needs_backward=True, record=record)
     if call.kernel == "cudnn":
         return cudnn.run(x, weights, state, call.specification)
-    outputs, gates, saved, *final = Recurrent.apply(
+    outputs, gates, saved, *final = function.apply(
         call, x, mask, recurrent_dropout, *weights, *state
     )
     if call.record is not None:
@@ -135,7 +145,21 @@ def _equation(
         records.append(record)
         if product.requires_grad:
             product.register_hook(lambda grad: setattr(record, "gate_cotangents", grad))
+            return _watched(record, scan)
     return scan.outputs, scan.final_state
+
+
+def _watched(record: Record, scan: cells.Scan) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return the scan's results as views that note the cotangents that reach them."""
+    outputs = scan.outputs.view_as(scan.outputs)
+    final_state = tuple(state.view_as(state) for state in scan.final_state)
+    found: list[Tensor | None] = [None] * len(final_state)
+    record.grad_final_state = found
+    outputs.register_hook(lambda grad: setattr(record, "grad_outputs", grad))
+    for position, state in enumerate(final_state):
+        if state.requires_grad:
+            state.register_hook(partial(found.__setitem__, position))
+    return outputs, final_state
 
 
 def _needs_gradient(tensors: Sequence[Tensor]) -> bool:

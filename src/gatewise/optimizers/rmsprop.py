@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from gatewise.kernels import cpu
 from gatewise.optimizers import foreach
 from gatewise.optimizers.base import Optimizer, State, slot, zeros_for
 from gatewise.optimizers.schedules import LearningRateSchedule
@@ -59,17 +60,35 @@ class RMSprop(Optimizer):
         step: int,
     ) -> None:
         velocities = slot(states, "velocity")
+        averages = slot(states, "average_gradient") if self.centered else None
+        momentums = slot(states, "momentum") if self.momentum else None
+        arrays = (parameters, gradients, velocities, momentums, averages)
+        # Without epsilon a velocity that the native pass flushes to zero would divide by it.
+        if self.epsilon > 0 and cpu.serves_rmsprop(part for part in arrays if part is not None):
+            rates = cpu.RmspropRates(learning_rate, self.rho, self.momentum, self.epsilon)
+            cpu.rmsprop(*arrays, rates)
+        else:
+            self._update_by_passes(*arrays, learning_rate)
+
+    def _update_by_passes(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        velocities: list[Tensor],
+        momentums: list[Tensor] | None,
+        averages: list[Tensor] | None,
+        learning_rate: float,
+    ) -> None:
+        """The same in torch's operations: other devices, types and layouts."""
         foreach.mul_(velocities, self.rho)
         foreach.addcmul_(velocities, gradients, gradients, value=1 - self.rho)
         roots = foreach.add(velocities, self.epsilon)
-        if self.centered:
-            averages = slot(states, "average_gradient")
+        if averages is not None:
             foreach.mul_(averages, self.rho)
             foreach.add_(averages, gradients, alpha=1 - self.rho)
             foreach.addcmul_(roots, averages, averages, value=-1)
         foreach.sqrt_(roots)
-        if self.momentum:
-            momentums = slot(states, "momentum")
+        if momentums is not None:
             foreach.mul_(momentums, self.momentum)
             foreach.addcdiv_(momentums, gradients, roots, value=learning_rate)
             foreach.sub_(parameters, momentums)

@@ -1,0 +1,396 @@
+"""The native CPU kernels beside torch's own layers, ONNX Runtime and the machine's limit.
+
+    python benchmarks/recurrent.py --json recurrent.json
+    python benchmarks/recurrent.py --only inference --quick
+
+Each row runs two things alternately in one process, in the other order every round, and compares
+them by the median over the rounds of their ratio: a machine that slows down for a while slows both.
+Shapes are B, T, I, H. A training step computes dx too. "peak" is the share of the multiply-adds
+that the same threads do when they do nothing else, measured beside each row. "reach" is the ratio
+aimed at; in the group "no cliff" the peer is our own plain layer and the reach is the most that its
+time may be multiplied by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import onnx_peer
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from gatewise.kernels import cpu
+from gatewise.layers import GRU, LSTM, Bidirectional
+
+Work = Callable[[], Any]
+Shape = tuple[int, int, int, int]
+GATES = {"lstm": 4, "gru": 3}
+OURS = {"lstm": LSTM, "gru": GRU}
+THEIRS = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+PROGRAM, WIDE, ROWS_OF_PIXELS = (32, 100, 100, 128), (64, 100, 512, 512), (128, 28, 28, 128)
+TRAINING = [
+    ("lstm", PROGRAM, 1.8),
+    ("lstm", WIDE, 1.3),
+    ("lstm", ROWS_OF_PIXELS, 1.7),
+    ("lstm", (32, 50, 32, 64), 3.0),
+    ("lstm", (256, 50, 64, 256), 1.8),
+    ("lstm", (16, 25, 1024, 1024), 1.8),
+    ("gru", PROGRAM, 3.5),
+    ("gru", WIDE, 2.0),
+    ("gru", ROWS_OF_PIXELS, 3.5),
+]
+LENGTHS = [(PROGRAM, 5.0), (WIDE, 4.0), (ROWS_OF_PIXELS, 2.0)]
+INFERENCE = [(PROGRAM, 1.4), (WIDE, 1.05), ((1, 100, 100, 128), 1.4)]
+STREAMING = [(64, 2.0), (128, 2.0)]
+STACK = 3
+
+
+@dataclass
+class Row:
+    """Two measured alternatives. Times are medians in milliseconds."""
+
+    group: str
+    cell: str
+    shape: Shape
+    what: str
+    peer: str
+    ours_ms: float
+    peer_ms: float
+    ratio: float  # peer / ours; in "no cliff" ours / peer
+    quartiles: tuple[float, float]  # of the ratio
+    reach: float | None
+    peak: float | None  # ours, as a share of the machine's own multiply-adds
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How long to measure: rounds of at least so many seconds for each side."""
+
+    rounds: int
+    seconds: float
+
+    def compare(self, ours: Work, peer: Work) -> tuple[list[float], list[float]]:
+        """Return milliseconds a call of both, one number a round."""
+        sides = [(work, self._repeats(work), []) for work in (ours, peer)]
+        order = list(sides)
+        for _ in range(self.rounds):
+            for work, repeats, times in order:
+                began = time.perf_counter()
+                for _ in range(repeats):
+                    work()
+                times.append((time.perf_counter() - began) / repeats * 1e3)
+            order.reverse()
+        return sides[0][2], sides[1][2]
+
+    def _repeats(self, work: Work) -> int:
+        work()
+        began = time.perf_counter()
+        work()
+        return max(1, math.ceil(self.seconds / (time.perf_counter() - began)))
+
+
+def main() -> None:
+    """Measure the chosen groups and print the table."""
+    groups = {
+        "training": training,
+        "lengths": lengths,
+        "inference": inference,
+        "streaming": streaming,
+        "no cliff": no_cliff,
+        "random": random_shapes,
+    }
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--only", action="append", choices=groups, help="a group; repeatable")
+    parser.add_argument("--quick", action="store_true", help="two short rounds, few shapes")
+    parser.add_argument("--random", type=int, default=200, help="how many random shapes")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if not cpu.available():
+        parser.error(cpu.unavailable_reason())
+    measure = Measure(2, 0.001) if arguments.quick else Measure(15, 0.05)
+    shapes = min(arguments.random, 2) if arguments.quick else arguments.random
+    head = (
+        f"{'ours, ms':>9} {'peer, ms':>9} {'ratio':>6} {'quartiles':>12} {'reach':>6} {'peak':>5}"
+    )
+    print(f"{'group':<10} {'cell':<5} {'B, T, I, H':<19} {'what':<18} {'peer':<13} {head}")
+    rows = []
+    for name, group in groups.items():
+        if arguments.only and name not in arguments.only:
+            continue
+        for row in group(measure, shapes) if group is random_shapes else group(measure):
+            rows.append(row)
+            print(line(row), flush=True)
+    for summary in summaries(rows):
+        print(summary)
+    if arguments.json:
+        content = {**machine(), "rows": [asdict(row) for row in rows]}
+        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def training(measure: Measure) -> Iterator[Row]:
+    """A training step of whole sequences beside torch's layer."""
+    for cell, shape, reach in TRAINING:
+        yield compared(measure, "training", cell, shape, "step", reach, *training_pair(cell, shape))
+
+
+def lengths(measure: Measure) -> Iterator[Row]:
+    """Lengths from T/2 to T: a mask beside torch's packed sequences."""
+    for shape, reach in LENGTHS:
+        batch, steps, *_ = shape
+        generator = torch.Generator().manual_seed(5)
+        of_each = torch.randint(steps // 2, steps + 1, (batch,), generator=generator)
+        of_each[0] = steps
+        mask = torch.arange(steps) < of_each[:, None]
+        x, cotangent = data(shape)
+        ours, peer = pair("lstm", shape)
+
+        def packed(x: Tensor, peer: nn.Module = peer, of_each: Tensor = of_each) -> Tensor:
+            sequence = pack_padded_sequence(x, of_each, batch_first=True, enforce_sorted=False)
+            return pad_packed_sequence(peer(sequence)[0], batch_first=True)[0]
+
+        cotangent = cotangent * mask.unsqueeze(-1)
+        works = (
+            train(ours, lambda x, ours=ours, mask=mask: ours(x, mask=mask), x, cotangent),
+            train(peer, packed, x, cotangent),
+        )
+        # The share of the peak counts the real steps alone.
+        real = float(mask.float().mean())
+        yield compared(measure, "lengths", "lstm", shape, "step, packed", reach, *works, real)
+
+
+def inference(measure: Measure) -> Iterator[Row]:
+    """The forward pass alone beside torch and ONNX Runtime; the better of them is what counts."""
+    for shape, reach in INFERENCE:
+        x, _ = data(shape)
+        ours, peer = pair("lstm", shape)
+        peers: dict[str, Work] = {"torch": quietly(lambda peer=peer, x=x: peer(x))}
+        session = onnx_peer.session(shape)
+        if session is not None:
+            given = onnx_peer.inputs(shape)
+            peers["ONNX Runtime"] = lambda session=session, given=given: session.run(None, given)
+        work = quietly(lambda ours=ours, x=x: ours(x))
+        for name, other in peers.items():
+            yield compared(
+                measure, "inference", "lstm", shape, "forward", reach, work, other, 1 / 3, name
+            )
+
+
+def streaming(measure: Measure) -> Iterator[Row]:
+    """One step from Python at B=1 beside a session of ONNX Runtime that is handed its state."""
+    for units, reach in STREAMING:
+        shape = (1, 1, units, units)
+        session = onnx_peer.session(shape)
+        if session is None:
+            continue
+        ours, _ = pair("lstm", shape)
+        stream = ours.stream()
+        x = np.ones((1, units), np.float32)
+        given = onnx_peer.inputs(shape)
+
+        def peer(session: Any = session, given: dict[str, np.ndarray] = given) -> None:
+            _, given["h"], given["c"] = session.run(None, given)
+
+        yield compared(
+            measure, "streaming", "lstm", shape, "one step",
+            reach, lambda stream=stream, x=x: stream.step(x), peer, 1 / 3, "ONNX Runtime",
+        )  # fmt: skip
+
+
+def no_cliff(measure: Measure) -> Iterator[Row]:
+    """What a training step costs with everything that a layer can be asked for, beside without."""
+    shape = (32, 100, 128, 128)
+    batch, steps, _, units = shape
+    x, cotangent = data(shape)
+    generator = torch.Generator().manual_seed(6)
+    holes = torch.rand(batch, steps, generator=generator) > 0.1
+    padding = torch.arange(steps) < torch.full((batch, 1), steps - 1)
+    state = [torch.zeros(batch, units, requires_grad=True) for _ in range(2)]
+    plain = built(LSTM(units, return_sequences=True), shape)
+    # name, layer, what it is called with, the most that its time may be multiplied by
+    variants: list[tuple[str, Any, dict[str, Any], float]] = [
+        ("mask with holes", plain, {"mask": holes}, 1.15),
+        ("lengths", plain, {"mask": padding}, 1.15),
+        ("initial state", plain, {"initial_state": state}, 1.15),
+        ("final state", LSTM(units, return_sequences=True, return_state=True), {}, 1.15),
+        ("last output", LSTM(units), {}, 1.15),
+        ("go_backwards", LSTM(units, return_sequences=True, go_backwards=True), {}, 1.15),
+        ("dropout", LSTM(units, return_sequences=True, dropout=0.2), {}, 1.15),
+        ("recurrent dropout", LSTM(units, return_sequences=True, recurrent_dropout=0.2), {}, 1.15),
+        ("bidirectional", Bidirectional(LSTM(units, return_sequences=True)), {}, 2.1),
+    ]
+    layers = [built(LSTM(units, return_sequences=True), shape) for _ in range(STACK)]
+    variants.append((f"a stack of {STACK}", nn.Sequential(*layers), {}, 1.05 * STACK))
+    for name, layer, keywords, most in variants:
+        layer = layer if isinstance(layer, nn.Sequential) else built(layer, shape)
+        layer.train()
+
+        def forward(x: Tensor, layer: Any = layer, keywords: dict[str, Any] = keywords) -> Tensor:
+            results = layer(x, **keywords)
+            outputs = results[0] if isinstance(results, tuple) else results
+            return outputs[..., :units]
+
+        sent = cotangent[:, 0] if name == "last output" else cotangent
+        works = train(layer, forward, x, sent), train(plain, plain, x, cotangent)
+        row = compared(measure, "no cliff", "lstm", shape, name, most, *works, None, "plain")
+        row.ratio, row.quartiles = 1 / row.ratio, (1 / row.quartiles[1], 1 / row.quartiles[0])
+        yield row
+
+
+def random_shapes(measure: Measure, count: int) -> Iterator[Row]:
+    """Shapes drawn log-uniformly, training and inference; those of minutes are drawn again."""
+    random = Random(7)
+
+    def draw(low: int, high: int) -> int:
+        return round(math.exp(random.uniform(math.log(low), math.log(high))))
+
+    done = 0
+    while done < count:
+        shape = (draw(1, 256), draw(1, 300), draw(1, 700), draw(1, 700))
+        cell, trains = random.choice(["lstm", "gru"]), random.random() < 0.5
+        if multiply_adds(cell, shape) > 2e10:
+            continue
+        done += 1
+        if trains:
+            works, share = training_pair(cell, shape), 1.0
+        else:
+            x, _ = data(shape)
+            ours, peer = pair(cell, shape)
+            works = (
+                quietly(lambda ours=ours, x=x: ours(x)),
+                quietly(lambda peer=peer, x=x: peer(x)),
+            )
+            share = 1 / 3
+        what = "step" if trains else "forward"
+        yield compared(measure, "random", cell, shape, what, 1.0, *works, share)
+
+
+def compared(
+    measure: Measure, group: str, cell: str, shape: Shape, what: str, reach: float | None,
+    ours: Work, peer: Work, share: float | None = 1.0, name: str = "torch",
+) -> Row:  # fmt: skip
+    """Measure a row; ``share`` is the part of a training step's multiply-adds that it does."""
+    first, second = measure.compare(ours, peer)
+    ratios = [b / a for a, b in zip(first, second, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    ours_ms = statistics.median(first)
+    peak = None
+    if share is not None:
+        peak = share * multiply_adds(cell, shape) / (ours_ms * 1e-3) / cpu.peak()
+    peer_ms = statistics.median(second)
+    return Row(
+        group, cell, shape, what, name, ours_ms, peer_ms, middle, (low, high), reach, peak
+    )  # fmt: skip
+
+
+def multiply_adds(cell: str, shape: Shape) -> float:
+    """Return those of a training step: the forward pass and twice as many for the gradients."""
+    batch, steps, inputs, units = shape
+    return 3.0 * batch * steps * GATES[cell] * units * (inputs + units)
+
+
+def data(shape: Shape) -> tuple[Tensor, Tensor]:
+    """Return x and a cotangent for the outputs."""
+    batch, steps, inputs, units = shape
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(batch, steps, inputs, generator=generator)
+    return x, torch.randn(batch, steps, units, generator=generator)
+
+
+def built(layer: Any, shape: Shape) -> Any:
+    """Return a layer of ours with its weights."""
+    layer.build((None, None, shape[2]))
+    return layer
+
+
+def pair(cell: str, shape: Shape) -> tuple[Any, nn.Module]:
+    """Return our layer and torch's for a shape."""
+    ours = built(OURS[cell](shape[3], return_sequences=True), shape)
+    return ours, THEIRS[cell](shape[2], shape[3], batch_first=True)
+
+
+def training_pair(cell: str, shape: Shape) -> tuple[Work, Work]:
+    """Return a training step of ours and of torch's."""
+    x, cotangent = data(shape)
+    ours, peer = pair(cell, shape)
+    return train(ours, ours, x, cotangent), train(peer, lambda x: peer(x)[0], x, cotangent)
+
+
+def train(layer: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor, sent: Tensor) -> Work:
+    """Return one training step without the optimizer, with dx."""
+    leaf = x.clone().requires_grad_()
+
+    def step() -> None:
+        layer.zero_grad(set_to_none=True)
+        leaf.grad = None
+        forward(leaf).backward(sent)
+
+    return step
+
+
+def quietly(work: Work) -> Work:
+    """Return the work without gradients."""
+
+    def run() -> None:
+        with torch.inference_mode():
+            work()
+
+    return run
+
+
+def line(row: Row) -> str:
+    """Return a row of the table."""
+    shape = ", ".join(map(str, row.shape))
+    reach = "" if row.reach is None else f"{row.reach:.2f}"
+    peak = "" if row.peak is None else f"{row.peak:.0%}"
+    spread = "{:.2f}-{:.2f}".format(*row.quartiles)
+    return (
+        f"{row.group:<10} {row.cell:<5} {shape:<19} {row.what:<18} {row.peer:<13} "
+        f"{row.ours_ms:>9.4g} {row.peer_ms:>9.4g} {row.ratio:>6.2f} {spread:>12} {reach:>6} "
+        f"{peak:>5}"
+    )
+
+
+def summaries(rows: list[Row]) -> Iterator[str]:
+    """Yield the geometric mean and the worst of the random shapes, if there are any."""
+    random = [row for row in rows if row.group == "random"]
+    if random:
+        mean = math.exp(statistics.fmean(math.log(row.ratio) for row in random))
+        worst = min(random, key=lambda row: row.ratio)
+        yield (
+            f"{len(random)} random shapes: geometric mean {mean:.2f}, worst {worst.ratio:.2f} "
+            f"({worst.cell}, {worst.shape}, {worst.what})"
+        )
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    versions: dict[str, Any] = {"torch": torch.__version__, "numpy": np.__version__}
+    if onnx_peer.version() is not None:
+        versions["onnxruntime"] = onnx_peer.version()
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "instruction_set": cpu.isa(),
+        "threads": torch.get_num_threads(),
+        "peak_multiply_adds_per_second": cpu.peak(),
+        "versions": versions,
+    }
+
+
+if __name__ == "__main__":
+    main()

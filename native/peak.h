@@ -1,0 +1,31 @@
+// The machine's own limit, to hold the kernels against: multiply-adds that wait for nothing.
+
+#pragma once
+
+#include "threads.h"
+
+namespace gatewise::GATEWISE_ISA {
+
+// Keeps `threads` threads busy for some rounds; returns the multiply-adds of single numbers done.
+template <class S>
+double multiply_adds(int threads, Index rounds) {
+    constexpr int chains = 12;  // enough to fill every unit while each chain waits for its last sum
+    const Buffer<S> sums(threads * padded<S>(lanes<S>));
+    int team = 1;
+    parallel(threads, [&](Member member) {
+        Vector<S> chain[chains] = {};
+        const Vector<S> factor = broadcast(S(0.5)), one = broadcast(S(1));
+        for (Index round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+            for (int c = 0; c < chains; ++c) chain[c] = fma(chain[c], factor, one);
+        }
+        Vector<S> total = {};
+        for (int c = 0; c < chains; ++c) total += chain[c];
+        // Stored, so that the compiler leaves the work in.
+        store(sums.data() + member.index * padded<S>(lanes<S>), total);
+        if (member.index == 0) team = member.team;
+    });
+    return double(rounds) * chains * lanes<S> * team;
+}
+
+}  // namespace gatewise::GATEWISE_ISA
