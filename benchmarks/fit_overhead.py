@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,7 +95,7 @@ def measure(size: Size, metrics: list[str], rounds: int, steps: int) -> dict[str
             times[name].append(milliseconds(work) / steps)
         pair.reverse()
     differences = [after - before for before, after in zip(*times.values(), strict=True)]
-    low, _, high = statistics.quantiles(differences, n=4)
+    low, high = np.quantile(differences, [0.25, 0.75]).tolist()
     return {
         "size": size.name,
         "metrics": metrics,
