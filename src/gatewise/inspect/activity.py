@@ -20,6 +20,7 @@ from gatewise.cells import Specification, split_gates
 from gatewise.errors import InputError
 from gatewise.inspect.passes import SetPass, set_passes, use_name
 from gatewise.inspect.probe import run_forward
+from gatewise.inspect.walk import find_set
 
 ENDS = {"sigmoid": (0.1, 0.9), "hard_sigmoid": (0.1, 0.9), "tanh": (-0.9, 0.9)}
 """Below and above which values an activation counts as saturated; others have no ends."""
@@ -142,11 +143,7 @@ class GateActivity:
         }
 
     def __getitem__(self, name: str) -> SetActivity:
-        for one in self.sets:
-            if one.name == name:
-                return one
-        known = ", ".join(repr(one.name) for one in self.sets)
-        raise InputError(f"No weight set is called {name!r}. Known: {known}.")
+        return find_set(self.sets, name)
 
     def _repr_html_(self) -> str:
         from gatewise.inspect.html import html_of_activity

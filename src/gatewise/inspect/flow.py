@@ -23,7 +23,7 @@ from gatewise.errors import InputError
 from gatewise.inspect.passes import SetPass, set_passes, use_name
 from gatewise.inspect.probe import run_probe
 from gatewise.inspect.state_norms import Injection, injected, state_norms
-from gatewise.inspect.walk import train_recurrent_weights
+from gatewise.inspect.walk import find_set, train_recurrent_weights
 
 PAIRS = 32
 """How many (sample, step) pairs the curve against lag is averaged over, at most."""
@@ -164,11 +164,7 @@ class GradientFlow:
     batch: int
 
     def __getitem__(self, name: str) -> SetFlow:
-        for one in self.sets:
-            if one.name == name:
-                return one
-        known = ", ".join(repr(one.name) for one in self.sets)
-        raise InputError(f"No weight set is called {name!r}. Known: {known}.")
+        return find_set(self.sets, name)
 
     def _repr_html_(self) -> str:
         from gatewise.inspect.html import html_of_flow

@@ -18,11 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.cells import WeightSet
-from gatewise.errors import InputError
 from gatewise.inspect.contributions import Contributions, step_contributions
 from gatewise.inspect.passes import require_one_pass_a_set
 from gatewise.inspect.probe import penalty_of, run_probe
-from gatewise.inspect.walk import Place, full_name, measurable_places, train_recurrent_weights
+from gatewise.inspect.walk import (
+    Place,
+    find_set,
+    full_name,
+    measurable_places,
+    train_recurrent_weights,
+)
 from gatewise.inspect.weights import SYMBOLS, derivative_sets, read_sets, source_parameters
 from gatewise.kernels import Record
 
@@ -136,11 +141,7 @@ class SharingMeasure:
         return tuple(one for one in self.sets if len(one.uses) > 1)
 
     def __getitem__(self, name: str) -> SetSharing:
-        for one in self.sets:
-            if one.name == name:
-                return one
-        known = ", ".join(repr(one.name) for one in self.sets)
-        raise InputError(f"No weight set is called {name!r}. Known: {known}.")
+        return find_set(self.sets, name)
 
     def _repr_html_(self) -> str:
         from gatewise.inspect.html import html_of_sharing

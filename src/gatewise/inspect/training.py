@@ -12,7 +12,7 @@ from gatewise.cells import split_gates
 from gatewise.errors import InputError
 from gatewise.inspect.causes import cause_of_zero
 from gatewise.inspect.probe import Probe, run_probe
-from gatewise.inspect.walk import full_name
+from gatewise.inspect.walk import find_set, full_name
 from gatewise.inspect.weights import (
     SYMBOLS,
     counted_sets,
@@ -80,11 +80,7 @@ class TrainingMeasure:
     optimizer: str
 
     def __getitem__(self, name: str) -> SetTraining:
-        for one in self.sets:
-            if one.name == name:
-                return one
-        known = ", ".join(repr(one.name) for one in self.sets)
-        raise InputError(f"No weight set is called {name!r}. Known: {known}.")
+        return find_set(self.sets, name)
 
     def _repr_html_(self) -> str:
         from gatewise.inspect.html import html_of_training

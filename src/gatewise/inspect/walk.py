@@ -36,6 +36,24 @@ def walk(model: nn.Module, name: str = "") -> Iterator[Place]:
             yield from walk(child.module, f"{name}.{child.name}" if name else child.name)
 
 
+class Named(Protocol):
+    """What a measure holds for each weight set: at least its name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+_Named = TypeVar("_Named", bound=Named)
+
+
+def find_set(sets: Iterable[_Named], name: str) -> _Named:
+    """Return the weight set of this name among a measure's sets."""
+    known = {one.name: one for one in sets}
+    if name not in known:
+        raise InputError(f"No weight set is called {name!r}. Known: {', '.join(map(repr, known))}.")
+    return known[name]
+
+
 class _Standing(Protocol):
     @property
     def module(self) -> nn.Module: ...
