@@ -127,15 +127,8 @@ def test_functional_call_takes_other_weights():
     assert (output == 0).all()
 
 
-def test_data_parallel_training_sees_the_gradients(tmp_path):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
-    )
-    try:
-        model = gatewise_nn.accelerate(Classifier("LSTM", nn), kernel="reference")
-        parallel = nn.parallel.DistributedDataParallel(model)
-        x = torch.randn(3, 6, 4)
-        expected = gradients(model, model, x)
-        torch.testing.assert_close(gradients(model, parallel, x), expected)
-    finally:
-        torch.distributed.destroy_process_group()
+def test_data_parallel_training_sees_the_gradients(data_parallel_gradients):
+    model = gatewise_nn.accelerate(Classifier("LSTM", nn), kernel="reference")
+    x = torch.randn(3, 6, 4)
+    expected = gradients(model, model, x)
+    torch.testing.assert_close(data_parallel_gradients(model, x), expected)
