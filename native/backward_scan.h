@@ -29,6 +29,7 @@ struct BackwardRows {
     Index count;
     S scale;
     const S** pointers;  // (count): for the cell's use
+    Upcoming* upcoming;
 };
 
 template <class S>
@@ -60,12 +61,15 @@ public:
 
     // Calls `take(row, unit, count, sum)` with each vector of grad U^T; grad[row] is (gates H).
     template <class Take>
-    void multiply(const S* const* grad, Index rows, const Take& take) const {
+    void multiply(const S* const* grad, Index rows, Upcoming* upcoming,
+                  const Take& take) const {
         if (path_ == Path::full) {
-            gatewise::GATEWISE_ISA::multiply(*packed_, Rows<S>{grad, rows},
-                                             [&](Index row, Index unit, int count, const S* sums) {
-                                                 take(row, unit, count, load(sums));
-                                             });
+            gatewise::GATEWISE_ISA::multiply(
+                *packed_, Rows<S>{grad, rows}, FromZero<S, 1>{},
+                [&](Index row, Index unit, int count, const S* sums) {
+                    take(row, unit, count, load(sums));
+                },
+                upcoming);
             return;
         }
         for (Index row = 0; row < rows; ++row) {
@@ -125,9 +129,12 @@ public:
     }
 
 private:
+    static constexpr Index ranges_ahead = 5;  // of one row
+
     Index units() const { return call_.layer.units; }
 
     void run_slice(int slice, Range rows) const {
+        Upcoming upcoming((rows.end - rows.begin) * ranges_ahead, gates_ * units() * Index(sizeof(S)));
         for (int state = 0; state < states_; ++state) {
             for (Index row = rows.begin; row < rows.end; ++row) {
                 S* const grad = call_.grad_state[state] + row * units();
@@ -138,10 +145,30 @@ private:
                 }
             }
         }
-        for (Index step = call_.layer.time - 1; step >= 0; --step) run_step(slice, rows, step);
+        for (Index step = call_.layer.time - 1; step >= 0; --step) {
+            upcoming.clear();
+            if (step > 0) announce(rows, step - 1, upcoming);
+            run_step(slice, rows, step, upcoming);
+        }
     }
 
-    void run_step(int slice, Range rows, Index step) const {
+    // What a step will read and write.
+    void announce(Range rows, Index step, Upcoming& upcoming) const {
+        const Index H = units(), t = time_at(call_.layer, step);
+        for (Index row = rows.begin; row < rows.end; ++row) {
+            if (!is_real(call_.mask, call_.layer, row, t)) continue;
+            const BackwardRow<S> at = row_at(row, step, row * call_.layer.time + t);
+            upcoming.add(at.gates, gates_ * H);
+            if (call_.grad_outputs) {
+                upcoming.add(call_.grad_outputs + (row * call_.layer.time + t) * H, H);
+            }
+            upcoming.add(at.c ? at.c : at.h, H);
+            if (!at.c && at.saved) upcoming.add(at.saved, H);
+            upcoming.add(at.grad_product, gates_ * H);
+        }
+    }
+
+    void run_step(int slice, Range rows, Index step, Upcoming& upcoming) const {
         const Index H = units(), t = time_at(call_.layer, step);
         const S scale = call_.scale ? call_.scale[t] : S(1);
         BackwardRow<S>* const real = real_.data() + slice * padded<BackwardRow<S>>(rows_);
@@ -162,7 +189,7 @@ private:
             }
         }
         const S** const pointers = pointers_.data() + slice * padded<const S*>(rows_);
-        cell_.step_backward(slice, BackwardRows<S>{real, count, scale, pointers});
+        cell_.step_backward(slice, BackwardRows<S>{real, count, scale, pointers, &upcoming});
     }
 
     // Adds what the step's own output receives, and measures.

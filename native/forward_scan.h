@@ -14,7 +14,8 @@ template <class S>
 struct ForwardRow {
     const S* h;        // (H) before the step
     const S* dropout;  // (H) or null
-    const S* product;  // (GH) x W + b; may be the same memory as gates
+    const S* product;  // (GH) where the sums start: x W + b, which may be the same memory as gates,
+                       // or b alone
     S* gates;          // (GH) or null
     S* c;              // (H) LSTM: updated in place
     S* saved;          // (H) or null
@@ -26,23 +27,55 @@ struct ForwardRows {
     const ForwardRow<S>* row;
     Index count;
     const S** seen;  // (count): h of each row, times its dropout; a cell may overwrite the pointers
+    const S** x;     // (count): x of each row; null where it is multiplied ahead
+
+    // What multiplies W above U, or U alone, which is `units` deep.
+    Rows<S> left(Index depth, Index units) const { return {seen, count, 1, x, depth - units}; }
+    Upcoming* upcoming;
 };
+
+// Whether x is multiplied in each step, beside h, by one matrix of W above U, or for many steps at a
+// time, ahead of them. Beside it, the sums never leave the registers; ahead of it, W is read once for
+// many steps. The bits are the same.
+template <class S, class CellType>
+GATEWISE_INLINE bool takes_input_beside(const Layer& layer) {
+    constexpr Index budget = 768 * 1024;  // of the second-level cache
+    if constexpr (!CellType::may_take_input) return false;
+    const Index matrix = (layer.inputs + layer.units) * gates_of(layer.cell) * layer.units;
+    return matrix * Index(sizeof(S)) <= budget;
+}
+
+// The depth of the matrix that a step multiplies by: U, or W above U.
+template <class S, class CellType>
+GATEWISE_INLINE Index depth_of_step(const Forward<S>& call) {
+    const bool beside = takes_input_beside<S, CellType>(call.layer);
+    return (beside ? call.layer.inputs : 0) + call.layer.units;
+}
+
+template <class S, int G, int V>
+void pack_step(const Packed<S, G, V>& to, const Forward<S>& call, Member member) {
+    const Index units = call.layer.units, inputs = to.depth - units;
+    if (inputs > 0) pack(to, 0, inputs, call.W, units, member);
+    pack(to, inputs, to.depth, call.U, units, member);
+}
 
 // x W + b for a chunk of steps of one slice.
 template <class S>
 struct InputProduct {
     const Forward<S>& call;
+    const bool beside;
     PlainBuffer<S> W;
     Buffer<S> bias;  // (GH): all that does not depend on x or h
 
-    explicit InputProduct(const Forward<S>& forward)
+    InputProduct(const Forward<S>& forward, bool input_beside)
         : call(forward),
-          W(forward.layer.inputs, gates_of(forward.layer.cell) * forward.layer.units),
+          beside(input_beside),
+          W(beside ? 0 : forward.layer.inputs, gates_of(forward.layer.cell) * forward.layer.units),
           bias(gates_of(forward.layer.cell) * forward.layer.units) {}
 
     void pack(Member member) const {
         const Index units = call.layer.units, columns = gates_of(call.layer.cell) * units;
-        gatewise::GATEWISE_ISA::pack(*W, call.W, 0, member);
+        if (!beside) gatewise::GATEWISE_ISA::pack(*W, call.W, 0, member);
         if (member.index != 0) return;
         if (call.bias == nullptr) return clear(bias.data(), columns);
         copy(bias.data(), call.bias, columns);
@@ -55,9 +88,14 @@ struct InputProduct {
 
     void multiply(const S* const* x, S* const* product, Index count) const {
         gatewise::GATEWISE_ISA::multiply(
-            *W, Rows<S>{x, count}, [&](Index row, Index column, int width, const S* sums) {
-                store(product[row] + column, load(sums) + load(bias.data() + column, width), width);
-            });
+            *W, Rows<S>{x, count},
+            [&](Index, Index column, int width, S* sums) {
+                store(sums, load(bias.data() + column, width));
+            },
+            [&](Index row, Index column, int width, const S* sums) {
+                store(product[row] + column, load(sums), width);
+            },
+            nullptr);
     }
 };
 
@@ -70,13 +108,15 @@ public:
           gates_(gates_of(call.layer.cell)),
           slices_(slices_of(call.layer)),
           rows_(slices_.most_rows()),
-          chunk_(chunk_steps()),
-          input_(call),
-          products_(call.gates ? 0 : slices_.count * padded<S>(chunk_ * rows_ * gates_ * units())),
+          input_(call, takes_input_beside<S, CellType>(call.layer)),
+          chunk_(input_.beside ? call.layer.time : chunk_steps()),
+          products_(call.gates || input_.beside
+                        ? 0
+                        : slices_.count * padded<S>(chunk_ * rows_ * gates_ * units())),
           seen_(call.dropout ? slices_.count * padded<S>(rows_ * units()) : 0),
           real_(slices_.count * padded<ForwardRow<S>>(rows_)),
-          pointers_(slices_.count * padded<const S*>((2 + chunk_) * rows_)),
-          targets_(slices_.count * padded<S*>(chunk_ * rows_)) {}
+          pointers_(slices_.count * padded<const S*>((2 + ahead()) * rows_)),
+          targets_(slices_.count * padded<S*>(ahead() * rows_)) {}
 
     void run() const {
         parallel(slices_.count, [&](Member member) {
@@ -93,7 +133,11 @@ public:
     }
 
 private:
+    static constexpr Index ranges_ahead = 4;  // of one row
+
     Index units() const { return call_.layer.units; }
+    // The steps whose x are gathered at a time.
+    Index ahead() const { return input_.beside ? 1 : chunk_; }
 
     void pack(Member member) const {
         input_.pack(member);
@@ -111,6 +155,7 @@ private:
     }
 
     S* product_at(int slice, Range rows, Index row, Index step, Index first_step) const {
+        if (input_.beside) return input_.bias.data();
         if (call_.gates)
             return call_.gates +
                    (row * call_.layer.time + time_at(call_.layer, step)) * gates_ * units();
@@ -120,22 +165,45 @@ private:
 
     void run_slice(int slice, Range rows) const {
         const Layer& layer = call_.layer;
-        const S** const h = pointers_.data() + slice * padded<const S*>((2 + chunk_) * rows_);
+        const S** const h = pointers_.data() + slice * padded<const S*>((2 + ahead()) * rows_);
         for (Index row = rows.begin; row < rows.end; ++row) {
             h[row - rows.begin] = call_.state[0] + row * units();
             if (layer.cell == Cell::lstm && call_.final_state[1] != call_.state[1]) {
                 copy(call_.final_state[1] + row * units(), call_.state[1] + row * units(), units());
             }
         }
+        Upcoming upcoming((rows.end - rows.begin) * ranges_ahead,
+                          larger(layer.inputs, gates_ * units()) * Index(sizeof(S)));
         for (Index first = 0; first < layer.time; first += chunk_) {
             const Index last = smaller(first + chunk_, layer.time);
-            multiply_inputs(slice, rows, first, last, h + 2 * rows_);
-            for (Index step = first; step < last; ++step)
-                run_step(slice, rows, step, first, h, h + rows_);
+            if (!input_.beside) multiply_inputs(slice, rows, first, last, h + 2 * rows_);
+            for (Index step = first; step < last; ++step) {
+                upcoming.clear();
+                if (step + 1 < last) announce(rows, step + 1, upcoming);
+                run_step(slice, rows, step, first, h, h + rows_, h + 2 * rows_, upcoming);
+            }
         }
         for (Index row = rows.begin; row < rows.end; ++row) {
             copy(call_.final_state[0] + row * units(), h[row - rows.begin], units());
         }
+    }
+
+    // What a step will read and write.
+    void announce(Range rows, Index step, Upcoming& upcoming) const {
+        const Index H = units(), t = time_at(call_.layer, step);
+        for (Index row = rows.begin; row < rows.end; ++row) {
+            const Index at = row * call_.layer.time + t;
+            if (input_.beside && is_real(call_.mask, call_.layer, row, t)) {
+                upcoming.add(x_at(row, t), call_.layer.inputs);
+            }
+            if (call_.gates) upcoming.add(call_.gates + at * gates_ * H, gates_ * H);
+            if (call_.saved) upcoming.add(call_.saved + at * H, H);
+            upcoming.add(call_.outputs + at * H, H);
+        }
+    }
+
+    const S* x_at(Index row, Index t) const {
+        return call_.x.data + row * call_.x.batch_stride + t * call_.x.time_stride;
     }
 
     void multiply_inputs(int slice, Range rows, Index first, Index last, const S** x) const {
@@ -145,15 +213,15 @@ private:
             for (Index step = first; step < last; ++step) {
                 const Index t = time_at(call_.layer, step);
                 if (!is_real(call_.mask, call_.layer, row, t)) continue;
-                x[count] = call_.x.data + row * call_.x.batch_stride + t * call_.x.time_stride;
+                x[count] = x_at(row, t);
                 products[count++] = product_at(slice, rows, row, step, first);
             }
         }
         input_.multiply(x, products, count);
     }
 
-    void run_step(int slice, Range rows, Index step, Index first_step, const S** h,
-                  const S** seen) const {
+    void run_step(int slice, Range rows, Index step, Index first_step, const S** h, const S** seen,
+                  const S** x, Upcoming& upcoming) const {
         const Index H = units(), t = time_at(call_.layer, step);
         ForwardRow<S>* const real = real_.data() + slice * padded<ForwardRow<S>>(rows_);
         Index count = 0;
@@ -168,6 +236,7 @@ private:
                 const S* const dropout = call_.dropout ? call_.dropout + row * H : nullptr;
                 const S* const product = product_at(slice, rows, row, step, first_step);
                 seen[count] = dropout ? dropped(slice, count, before, dropout) : before;
+                x[count] = x_at(row, t);
                 real[count++] = {before, dropout, product, gates, c, saved, outputs};
             } else {
                 copy(outputs, before, H);
@@ -177,7 +246,8 @@ private:
             }
             before = outputs;
         }
-        cell_.step(slice, ForwardRows<S>{real, count, seen});
+        cell_.step(slice, ForwardRows<S>{real, count, seen, input_.beside ? x : nullptr,
+                                           &upcoming});
     }
 
     const S* dropped(int slice, Index place, const S* h, const S* dropout) const {
@@ -192,13 +262,14 @@ private:
     const CellType& cell_;
     const Index gates_;
     const Slices slices_;
-    const Index rows_, chunk_;
+    const Index rows_;
     const InputProduct<S> input_;
+    const Index chunk_;
     const Buffer<S> products_;          // (slices, chunk, rows, GH), where the gates are not wanted
     const Buffer<S> seen_;              // (slices, rows, H): h with dropout
     const Buffer<ForwardRow<S>> real_;  // (slices, rows)
-    const Buffer<const S*> pointers_;   // (slices, (2 + chunk) rows): h, seen, x
-    const Buffer<S*> targets_;          // (slices, chunk rows)
+    const Buffer<const S*> pointers_;   // (slices, (2 + ahead) rows): h, seen, x
+    const Buffer<S*> targets_;          // (slices, ahead rows)
 };
 
 }  // namespace gatewise::GATEWISE_ISA

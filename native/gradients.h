@@ -9,18 +9,17 @@
 
 namespace gatewise::GATEWISE_ISA {
 
-// What a step's cotangents are multiplied by: its x, the h that its recurrent product saw (d h), or
-// that h times the reset gate.
-enum class Left { input, state, reset_state };
+// What of a step's state its cotangents are multiplied by: nothing, the h that its recurrent product
+// saw (d h), or that h times the reset gate.
+enum class Seen { nothing, state, reset_state };
 
-// One product left^T right, summed over steps; `right` is dL/dP. The rows of the result follow the
-// columns of `left`; where `with_bias`, a column of ones is added, whose row is the bias's
-// gradient.
+// One product left^T right, summed over steps; `right` is dL/dP. The left side is x, a one whose
+// result is the bias's gradient, and the state, side by side, each of them if it is asked for.
 struct WeightProduct {
-    Left left;
+    bool with_input, with_bias;
+    Seen seen;
     Index first_gate, last_gate;  // of the right side
     bool reset_candidate;         // the right side's candidate part is multiplied by r
-    bool with_bias;
 };
 
 template <class S>
@@ -32,27 +31,22 @@ public:
           groups_(call.reduce == Reduce::all      ? 1
                   : call.reduce == Reduce::sample ? call.layer.batch
                                                   : call.layer.time),
-          threads_(threads()),
-          left_stride_(odd_lines(larger(call.layer.inputs, call.layer.units) + 1)),
-          left_(threads_ * depth * left_stride_),
-          right_(threads_ * right_size()),
           steps_(call.layer.batch * call.layer.time),
-          group_ends_(groups_),
-          pointers_(threads_ * padded<const S*>(left_stride_)) {
+          group_ends_(groups_) {
         list_products();
         list_steps();
     }
 
     void run() const {
-        parallel(threads_, [&](Member member) {
-            const int thread = member.index;
+        parallel(threads(), [&](Member member) {
             // A few results are shared out by their columns, many (samples, steps) as wholes.
             const Index parts = groups_ >= member.team ? 1 : member.team;
-            for (Index task = thread; task < groups_ * parts; task += member.team) {
+            const Workplace workplace(*this, parts);
+            for (Index task = member.index; task < groups_ * parts; task += member.team) {
                 const Index group = task / parts;
                 for (int product = 0; product < products_count_; ++product) {
                     run_product(products_[product], group, Member{int(task % parts), int(parts)},
-                                thread);
+                                workplace);
                 }
             }
         });
@@ -65,13 +59,40 @@ private:
 
     Index units() const { return call_.layer.units; }
     Index columns() const { return gates_ * units(); }
+    Index most_results() const { return call_.layer.inputs + 1 + units(); }
     // An odd number of cache lines, so that the steps of one column spread over the sets of the
     // cache.
     static Index odd_lines(Index count) {
         constexpr Index line = 64 / sizeof(S);
         return ((count + line - 1) / line | 1) * line;
     }
-    static Index right_size() { return padded<S>(Panel::size(depth, Panel::tile_units)); }
+
+    // The memory of one thread: a block of steps of both sides, and the results of its columns.
+    struct Workplace {
+        Workplace(const WeightGradientSums& sums, Index parts)
+            : left_stride(odd_lines(sums.most_results())),
+              left(depth * left_stride),
+              right(Panel::size(depth, most_columns(sums, parts))),
+              results(Panel::size(sums.most_results(), most_columns(sums, parts))),
+              pointers(sums.most_results()),
+              upcoming(3 * depth, larger(most_columns(sums, parts),
+                                         larger(sums.call_.layer.inputs, sums.units())) *
+                                      Index(sizeof(S))) {
+            for (Index row = 0; row < sums.most_results(); ++row)
+                pointers.data()[row] = left.data() + row;
+        }
+        static Index most_columns(const WeightGradientSums& sums, Index parts) {
+            const Index tiles = (sums.columns() + Panel::tile_units - 1) / Panel::tile_units;
+            return (tiles + parts - 1) / parts * Panel::tile_units;
+        }
+
+        const Index left_stride;
+        const Buffer<S> left;             // (steps, left_stride)
+        const Buffer<S> right;            // a panel for each tile of columns
+        const Buffer<S> results;          // (results, columns of the tile) for each tile of columns
+        const Buffer<const S*> pointers;  // (results): where each one's row begins in `left`
+        mutable Upcoming upcoming;
+    };
 
     int threads() const {
         const double steps = double(call_.layer.batch) * double(call_.layer.time);
@@ -84,15 +105,16 @@ private:
     void list_products() {
         const bool bias = call_.grad_bias != nullptr;
         const auto add = [&](WeightProduct product) { products_[products_count_++] = product; };
-        add({Left::input, 0, gates_, false, bias});
         switch (call_.layer.cell) {
             case Cell::lstm:
-            case Cell::simple_rnn: add({Left::state, 0, gates_, false, false}); break;
-            case Cell::gru_reset_after: add({Left::state, 0, gates_, true, bias}); break;
+            case Cell::simple_rnn: return add({true, bias, Seen::state, 0, gates_, false});
+            case Cell::gru_reset_after:
+                add({true, bias, Seen::nothing, 0, gates_, false});
+                return add({false, bias, Seen::state, 0, gates_, true});
             case Cell::gru_reset_before:
-                add({Left::state, 0, 2, false, false});
-                add({Left::reset_state, 2, 3, false, false});
-                break;
+                add({true, bias, Seen::nothing, 0, gates_, false});
+                add({false, false, Seen::state, 0, 2, false});
+                return add({false, false, Seen::reset_state, 2, 3, false});
         }
     }
 
@@ -117,115 +139,139 @@ private:
     }
 
     // One group's product, for this member's share of the column tiles.
-    void run_product(const WeightProduct& product, Index group, Member member, int thread) const {
+    void run_product(const WeightProduct& product, Index group, Member member,
+                     const Workplace& workplace) const {
         const Index first = product.first_gate * units(), end = product.last_gate * units();
         const Range tiles =
             share(member, (end - first + Panel::tile_units - 1) / Panel::tile_units);
         const Range columns = {first + tiles.begin * Panel::tile_units,
                                smaller(end, first + tiles.end * Panel::tile_units)};
         if (columns.begin >= columns.end) return;
-        const Index width = product.left == Left::input ? call_.layer.inputs : units();
-        const Index results = width + (product.with_bias ? 1 : 0);
-        for (Index row = 0; row < results; ++row) {
-            clear(result(product, group, row, width) + columns.begin, columns.end - columns.begin);
-        }
+        const Index results = results_of(product);
+        clear(workplace.results.data(), Panel::size(results, columns.end - columns.begin));
         const Index* const steps = steps_.data();
         const Index last_step = group_ends_.data()[group];
         for (Index step = group == 0 ? 0 : group_ends_.data()[group - 1]; step < last_step;
              step += depth) {
-            add_block(product, group, columns, steps + step, smaller(depth, last_step - step),
-                      thread);
+            const Index after = smaller(last_step, step + depth);
+            workplace.upcoming.clear();
+            announce(product, columns, steps + after, smaller(depth, last_step - after),
+                     workplace.upcoming);
+            add_block(product, columns, steps + step, after - step, workplace);
+        }
+        const Panel whole = {nullptr, results, columns.end - columns.begin};
+        for (Index tile = 0; tile < whole.tiles(); ++tile) {
+            const Index column = columns.begin + whole.first_unit(tile);
+            const Index width = whole.vectors(tile) * lanes<S>;
+            const S* from = workplace.results.data() + whole.first_unit(tile) * results;
+            for (Index row = 0; row < results; ++row, from += width) {
+                copy(result(product, group, row) + column, from,
+                     smaller(width, columns.end - column));
+            }
         }
     }
 
-    // Row `row` of the result: of W or U, or the bias after their last.
-    S* result(const WeightProduct& product, Index group, Index row, Index width) const {
-        const bool input = product.left == Left::input;
-        if (row < width)
-            return (input ? call_.grad_W : call_.grad_U) + (group * width + row) * columns();
-        const Index bias_rows = call_.layer.cell == Cell::gru_reset_after ? 2 : 1;
-        return call_.grad_bias + (group * bias_rows + (input ? 0 : 1)) * columns();
-    }
-
-    void add_block(const WeightProduct& product, Index group, Range columns, const Index* steps,
-                   Index count, int thread) const {
-        const Index width = product.left == Left::input ? call_.layer.inputs : units();
-        const Index results = width + (product.with_bias ? 1 : 0);
-        S* const left = left_.data() + thread * depth * left_stride_;
-        const S** const pointers = pointers_.data() + thread * padded<const S*>(left_stride_);
-        pack_left(product, results, steps, count, left, pointers);
-        for (Index column = columns.begin; column < columns.end; column += Panel::tile_units) {
-            const Panel panel = {right_.data() + thread * right_size(), count,
-                                 smaller(Panel::tile_units, columns.end - column)};
-            pack_right(product, column, steps, panel);
-            multiply_tile(panel, 0, Rows<S>{pointers, results, left_stride_},
-                          [&](Index row, Index unit, int lane_count, const S* sums) {
-                              S* const to = result(product, group, row, width) + column + unit;
-                              store(to, load(to, lane_count) + load(sums), lane_count);
-                          });
+    // What a block of steps will read.
+    void announce(const WeightProduct& product, Range columns, const Index* steps, Index count,
+                  Upcoming& upcoming) const {
+        for (Index step = 0; step < count; ++step) {
+            upcoming.add(call_.grad_product + steps[step] * this->columns() + columns.begin,
+                         columns.end - columns.begin);
+            if (product.with_input) upcoming.add(x_at(steps[step]), call_.layer.inputs);
+            if (product.seen != Seen::nothing) upcoming.add(h_before(steps[step]), units());
         }
     }
 
-    // The left rows of the block, [step][row of the result], and where each result's row begins in
-    // it.
-    void pack_left(const WeightProduct& product, Index results, const Index* steps, Index count,
-                   S* to, const S** pointers) const {
-        const Index width = product.left == Left::input ? call_.layer.inputs : units();
-        for (Index row = 0; row < results; ++row) pointers[row] = to + row;
-        for (Index step = 0; step < count; ++step, to += left_stride_) {
-            copy_left(product.left, steps[step], to);
-            if (results > width) to[width] = S(1);
+    const S* x_at(Index step) const {
+        return call_.x.data + step / call_.layer.time * call_.x.batch_stride +
+               step % call_.layer.time * call_.x.time_stride;
+    }
+
+    const S* h_before(Index step) const {
+        const Index row = step / call_.layer.time, t = step % call_.layer.time;
+        if (t == time_at(call_.layer, 0)) return call_.state + row * units();
+        return call_.outputs + (step + (call_.layer.reverse ? 1 : -1)) * units();
+    }
+
+    Index results_of(const WeightProduct& product) const {
+        return (product.with_input ? call_.layer.inputs : 0) + (product.with_bias ? 1 : 0) +
+               (product.seen == Seen::nothing ? 0 : units());
+    }
+
+    // Row `row` of a product's results: a row of W's gradient, the bias's, or a row of U's.
+    S* result(const WeightProduct& product, Index group, Index row) const {
+        const Index inputs = product.with_input ? call_.layer.inputs : 0;
+        if (row < inputs) return call_.grad_W + (group * inputs + row) * columns();
+        if (product.with_bias && row == inputs) {
+            const Index bias_rows = call_.layer.cell == Cell::gru_reset_after ? 2 : 1;
+            const Index bias_row = product.with_input ? 0 : 1;
+            return call_.grad_bias + (group * bias_rows + bias_row) * columns();
+        }
+        row -= inputs + (product.with_bias ? 1 : 0);
+        return call_.grad_U + (group * units() + row) * columns();
+    }
+
+    void add_block(const WeightProduct& product, Range columns, const Index* steps, Index count,
+                   const Workplace& workplace) const {
+        const Panel panel = {workplace.right.data(), count, columns.end - columns.begin};
+        const Index results = results_of(product);
+        for (Index step = 0; step < count; ++step) {
+            copy_left(product, steps[step], workplace.left.data() + step * workplace.left_stride);
+            copy_right(product, columns.begin, steps[step], panel, step);
+        }
+        const Rows<S> rows = {workplace.pointers.data(), results, workplace.left_stride};
+        for (Index tile = 0; tile < panel.tiles(); ++tile) {
+            add_tile(panel, tile, rows,
+                     workplace.results.data() + panel.first_unit(tile) * results,
+                     &workplace.upcoming);
         }
     }
 
-    void copy_left(Left left, Index step, S* to) const {
-        const Index row = step / call_.layer.time, t = step % call_.layer.time, H = units();
-        if (left == Left::input) {
-            return copy(to, call_.x.data + row * call_.x.batch_stride + t * call_.x.time_stride,
-                        call_.layer.inputs);
+    void copy_left(const WeightProduct& product, Index step, S* to) const {
+        const Index row = step / call_.layer.time, H = units();
+        if (product.with_input) {
+            copy(to, x_at(step), call_.layer.inputs);
+            to += call_.layer.inputs;
         }
-        const bool first = t == time_at(call_.layer, 0);
-        const S* const h = first ? call_.state + row * H
-                                 : call_.outputs + (step + (call_.layer.reverse ? 1 : -1)) * H;
+        if (product.with_bias) *to++ = S(1);
+        if (product.seen == Seen::nothing) return;
+        const S* const h = h_before(step);
+        const bool reset = product.seen == Seen::reset_state;
+        if (!reset && call_.dropout == nullptr) return copy(to, h, H);
         for_vectors<S>(H, [&](Index unit, int count) {
             Vector<S> seen = load(h + unit, count);
             if (call_.dropout) seen *= load(call_.dropout + row * H + unit, count);
-            if (left == Left::reset_state)
-                seen *= load(call_.gates + step * columns() + H + unit, count);
+            if (reset) seen *= load(call_.gates + step * columns() + H + unit, count);
             store(to + unit, seen, count);
         });
     }
 
-    // The panel's columns of dL/dP, from `column` on.
-    void pack_right(const WeightProduct& product, Index column, const Index* steps,
-                    const Panel& panel) const {
-        const int vectors = panel.vectors(0);
-        for (Index step = 0; step < panel.depth; ++step) {
-            const S* const from = call_.grad_product + steps[step] * columns() + column;
-            S* const to = panel.panel(0) + step * vectors * lanes<S>;
-            for (int vector = 0; vector < vectors; ++vector) {
-                const Index unit = vector * lanes<S>;
-                store(to + unit, load(from + unit, lanes_before<S>(unit, panel.units)));
-            }
-            if (product.reset_candidate) scale_candidate(column, steps[step], panel.units, to);
-        }
-    }
-
-    void scale_candidate(Index column, Index step, Index width, S* values) const {
+    // dL/dP of one step, its columns from `first` on, into the panels.
+    void copy_right(const WeightProduct& product, Index first, Index step, const Panel& panel,
+                    Index place) const {
+        const S* const from = call_.grad_product + step * columns() + first;
         const S* const r = call_.gates + step * columns() + units();
-        for (Index at = larger(0, 2 * units() - column); at < width; ++at)
-            values[at] *= r[column + at - 2 * units()];
+        for (Index tile = 0; tile < panel.tiles(); ++tile) {
+            const int vectors = panel.vectors(tile);
+            S* const to = panel.panel(tile) + place * vectors * lanes<S>;
+            for (int vector = 0; vector < vectors; ++vector) {
+                const Index unit = panel.first_unit(tile) + vector * lanes<S>;
+                const int count = lanes_before<S>(unit, panel.units);
+                store(to + vector * lanes<S>, load(from + unit, count));
+                if (!product.reset_candidate) continue;
+                S* const value = to + vector * lanes<S>;
+                for (int lane = 0; lane < count; ++lane) {
+                    const Index candidate = first + unit + lane - 2 * units();
+                    if (candidate >= 0) value[lane] *= r[candidate];
+                }
+            }
+        }
     }
 
     const WeightGradient<S>& call_;
     const Index gates_, groups_;
-    const int threads_;
-    const Index left_stride_;
-    const Buffer<S> left_;       // (threads, ...): one block of left rows
-    const Buffer<S> right_;      // (threads, ...): one panel
     const Buffer<Index> steps_;  // (B T at most)
     const Buffer<Index> group_ends_;
-    const Buffer<const S*> pointers_;  // (threads, left rows)
     WeightProduct products_[3];
     int products_count_ = 0;
 };
@@ -255,10 +301,11 @@ void input_gradient(const InputGradient<S>& call) {
             const Index count = smaller(block, rows - first);
             for (Index row = 0; row < count; ++row)
                 pointers[row] = call.grad_product + (first + row) * columns;
-            multiply(
-                *W, Rows<S>{pointers, count}, [&](Index row, Index unit, int width, const S* sums) {
-                    store(call.grad_x + (first + row) * layer.inputs + unit, load(sums), width);
-                });
+            multiply(*W, Rows<S>{pointers, count}, FromZero<S, 1>{},
+                     [&](Index row, Index unit, int width, const S* sums) {
+                         store(call.grad_x + (first + row) * layer.inputs + unit, load(sums), width);
+                     },
+                     nullptr);
         }
     });
 }

@@ -59,6 +59,8 @@ GATEWISE_INLINE void finish_backward(const BackwardRow<S>& at, Index unit, int c
 template <class S, class Activations>
 class GruAfterForward {
 public:
+    static constexpr bool may_take_input = false;  // the candidate keeps x W and h U apart
+
     GruAfterForward(const Forward<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
@@ -77,20 +79,27 @@ public:
     }
 
     void step(int, const ForwardRows<S>& rows) const {
-        multiply(*U_, Rows<S>{rows.seen, rows.count},
-                 [&](Index row, Index unit, int count, const S* sums) {
-                     update(rows.row[row], unit, count, sums);
-                 });
+        const Index H = call_.layer.units;
+        multiply(
+            *U_, Rows<S>{rows.seen, rows.count},
+            [&](Index row, Index unit, int count, S* sums) {
+                store(sums, load(rows.row[row].product + unit, count));
+                store(sums + lanes<S>, load(rows.row[row].product + H + unit, count));
+                store(sums + 2 * lanes<S>, load(bias_.data() + unit, count));
+            },
+            [&](Index row, Index unit, int count, const S* sums) {
+                update(rows.row[row], unit, count, sums);
+            },
+            rows.upcoming);
     }
 
 private:
     void update(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
         const Index H = call_.layer.units;
         const Activation gate = activations_.recurrent_activation;
-        const Vector<S> z = activate<S>(gate, load(at.product + unit, count) + load(sums));
-        const Vector<S> r =
-            activate<S>(gate, load(at.product + H + unit, count) + load(sums + lanes<S>));
-        const Vector<S> q = load(sums + 2 * lanes<S>) + load(bias_.data() + unit, count);
+        const Vector<S> z = activate<S>(gate, load(sums));
+        const Vector<S> r = activate<S>(gate, load(sums + lanes<S>));
+        const Vector<S> q = load(sums + 2 * lanes<S>);
         const Vector<S> n =
             activate<S>(activations_.activation, fma(r, q, load(at.product + 2 * H + unit, count)));
         finish_gru(at, H, unit, count, z, n);
@@ -126,7 +135,7 @@ public:
                 H, [&](Index unit, int count) { differentiate(rows.row[row], unit, count, to); });
             rows.pointers[row] = to;
         }
-        U_.multiply(rows.pointers, rows.count,
+        U_.multiply(rows.pointers, rows.count, rows.upcoming,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         finish_backward(rows.row[row], unit, count, sum, rows.scale);
                     });
@@ -161,6 +170,8 @@ private:
 template <class S, class Activations>
 class GruBeforeForward {
 public:
+    static constexpr bool may_take_input = false;  // the candidate's h is not known yet
+
     GruBeforeForward(const Forward<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
@@ -180,19 +191,29 @@ public:
         const Index H = call_.layer.units;
         S* const update = update_.data() + slice * padded<S>(rows_ * H);
         S* const reset = reset_.data() + slice * padded<S>(rows_ * H);
-        multiply(*U_gates_, Rows<S>{rows.seen, rows.count},
-                 [&](Index row, Index unit, int count, const S* sums) {
-                     gate(rows.row[row], unit, count, sums, rows.seen[row], update + row * H,
-                          reset + row * H);
-                 });
+        multiply(
+            *U_gates_, Rows<S>{rows.seen, rows.count},
+            [&](Index row, Index unit, int count, S* sums) {
+                store(sums, load(rows.row[row].product + unit, count));
+                store(sums + lanes<S>, load(rows.row[row].product + H + unit, count));
+            },
+            [&](Index row, Index unit, int count, const S* sums) {
+                gate(rows.row[row], unit, count, sums, rows.seen[row], update + row * H,
+                     reset + row * H);
+            },
+            rows.upcoming);
         for (Index row = 0; row < rows.count; ++row) rows.seen[row] = reset + row * H;
-        multiply(*U_candidate_, Rows<S>{rows.seen, rows.count},
-                 [&](Index row, Index unit, int count, const S* sums) {
-                     const ForwardRow<S>& at = rows.row[row];
-                     const Vector<S> product = load(at.product + 2 * H + unit, count) + load(sums);
-                     const Vector<S> n = activate<S>(activations_.activation, product);
-                     finish_gru(at, H, unit, count, load(update + row * H + unit, count), n);
-                 });
+        multiply(
+            *U_candidate_, Rows<S>{rows.seen, rows.count},
+            [&](Index row, Index unit, int count, S* sums) {
+                store(sums, load(rows.row[row].product + 2 * H + unit, count));
+            },
+            [&](Index row, Index unit, int count, const S* sums) {
+                const ForwardRow<S>& at = rows.row[row];
+                const Vector<S> n = activate<S>(activations_.activation, load(sums));
+                finish_gru(at, H, unit, count, load(update + row * H + unit, count), n);
+            },
+            rows.upcoming);
     }
 
 private:
@@ -201,9 +222,8 @@ private:
               S* update, S* reset) const {
         const Index H = call_.layer.units;
         const Activation activation = activations_.recurrent_activation;
-        const Vector<S> z = activate<S>(activation, load(at.product + unit, count) + load(sums));
-        const Vector<S> r =
-            activate<S>(activation, load(at.product + H + unit, count) + load(sums + lanes<S>));
+        const Vector<S> z = activate<S>(activation, load(sums));
+        const Vector<S> r = activate<S>(activation, load(sums + lanes<S>));
         store(update + unit, z, count);
         store(reset + unit, r * load(seen + unit, count), count);
         if (at.gates) store(at.gates + H + unit, r, count);
@@ -246,13 +266,13 @@ public:
         }
         // The reset gate belongs to this very step, so its cotangent takes the whole of U_h on
         // every path.
-        U_reset_.multiply(rows.pointers, rows.count,
+        U_reset_.multiply(rows.pointers, rows.count, rows.upcoming,
                           [&](Index row, Index unit, int count, Vector<S> sum) {
                               reset(rows.row[row], unit, count, sum);
                           });
         for (Index row = 0; row < rows.count; ++row)
             rows.pointers[row] = rows.row[row].grad_product;
-        U_gates_.multiply(rows.pointers, rows.count,
+        U_gates_.multiply(rows.pointers, rows.count, rows.upcoming,
                           [&](Index row, Index unit, int count, Vector<S> sum) {
                               finish_backward(rows.row[row], unit, count, sum, rows.scale);
                           });

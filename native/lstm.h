@@ -16,33 +16,40 @@ namespace gatewise::GATEWISE_ISA {
 template <class S, class Activations>
 class LstmForward {
 public:
-    LstmForward(const Forward<S>& call, Activations activations)
-        : activations_(activations), call_(call), U_(call.layer.units, call.layer.units) {}
+    static constexpr bool may_take_input = true;
 
-    void pack(Member member) const {
-        gatewise::GATEWISE_ISA::pack(*U_, call_.U, call_.layer.units, member);
-    }
+    LstmForward(const Forward<S>& call, Activations activations)
+        : activations_(activations), call_(call), U_(depth_of_step<S, LstmForward>(call), call.layer.units) {}
+
+    void pack(Member member) const { pack_step(*U_, call_, member); }
 
     void step(int, const ForwardRows<S>& rows) const {
-        multiply(*U_, Rows<S>{rows.seen, rows.count},
-                 [&](Index row, Index unit, int count, const S* sums) {
-                     update(rows.row[row], unit, count, sums);
-                 });
+        const Index H = call_.layer.units;
+        multiply(
+            *U_, rows.left((*U_).depth, call_.layer.units),
+            [&](Index row, Index unit, int count, S* sums) {
+                for (int gate = 0; gate < 4; ++gate) {
+                    store(sums + gate * lanes<S>,
+                          load(rows.row[row].product + gate * H + unit, count));
+                }
+            },
+            [&](Index row, Index unit, int count, const S* sums) {
+                update(rows.row[row], unit, count, sums);
+            },
+            rows.upcoming);
     }
 
 private:
     void update(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
         const Index H = call_.layer.units;
-        const auto product = [&](int gate) {
-            return load(at.product + gate * H + unit, count) + load(sums + gate * lanes<S>);
-        };
-        const Vector<S> i = activate<S>(activations_.recurrent_activation, product(0));
-        const Vector<S> f = activate<S>(activations_.recurrent_activation, product(1));
-        const Vector<S> g = activate<S>(activations_.activation, product(2));
-        const Vector<S> o = activate<S>(activations_.recurrent_activation, product(3));
+        const Activation squash = activations_.activation, gate = activations_.recurrent_activation;
+        const Vector<S> i = activate<S>(gate, load(sums));
+        const Vector<S> f = activate<S>(gate, load(sums + lanes<S>));
+        const Vector<S> g = activate<S>(squash, load(sums + 2 * lanes<S>));
+        const Vector<S> o = activate<S>(gate, load(sums + 3 * lanes<S>));
         const Vector<S> c = fma(f, load(at.c + unit, count), i * g);
         store(at.c + unit, c, count);
-        store(at.outputs + unit, o * activate<S>(activations_.activation, c), count);
+        store(at.outputs + unit, o * activate<S>(squash, c), count);
         if (at.gates == nullptr) return;
         store(at.gates + unit, i, count);
         store(at.gates + H + unit, f, count);
@@ -72,8 +79,7 @@ public:
             });
             rows.pointers[row] = at.grad_product;
         }
-        U_.multiply(
-            rows.pointers, rows.count, [&](Index row, Index unit, int count, Vector<S> sum) {
+        U_.multiply(rows.pointers, rows.count, rows.upcoming, [&](Index row, Index unit, int count, Vector<S> sum) {
                 const BackwardRow<S>& at = rows.row[row];
                 store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale, count);
             });

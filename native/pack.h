@@ -60,21 +60,31 @@ void pack_vector(Matrix<S> from, Index column, int count, Index depth, S* to, In
     }
 }
 
-// Packs this member's share of the tiles. Gate g of unit u is column g * gate_stride + u of `from`.
+// Packs this member's share of the tiles: rows `first` to `last` of the packed matrix. Gate g of unit
+// u is column g * gate_stride + u of `from`.
 template <class S, int G, int V>
-void pack(const Packed<S, G, V>& to, Matrix<S> from, Index gate_stride, Member member) {
+void pack(const Packed<S, G, V>& to, Index first, Index last, Matrix<S> from, Index gate_stride,
+          Member member) {
     const Range tiles = share(member, to.tiles());
     for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
         const int vectors = to.vectors(tile);
         for (int vector = 0; vector < vectors; ++vector) {
             const Index unit = to.first_unit(tile) + vector * lanes<S>;
             for (int gate = 0; gate < G; ++gate) {
+                const Index stride = Index(vectors) * G * lanes<S>;
                 pack_vector(from, gate * gate_stride + unit, lanes_before<S>(unit, to.units),
-                            to.depth, to.panel(tile) + (vector * G + gate) * lanes<S>,
-                            Index(vectors) * G * lanes<S>);
+                            last - first,
+                            to.panel(tile) + first * stride + (vector * G + gate) * lanes<S>,
+                            stride);
             }
         }
     }
+}
+
+// The same for a matrix that is packed whole.
+template <class S, int G, int V>
+void pack(const Packed<S, G, V>& to, Matrix<S> from, Index gate_stride, Member member) {
+    pack(to, 0, to.depth, from, gate_stride, member);
 }
 
 template <class S>

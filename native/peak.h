@@ -13,7 +13,8 @@ double multiply_adds(int threads, Index rounds) {
     const Buffer<S> sums(threads * padded<S>(lanes<S>));
     int team = 1;
     parallel(threads, [&](Member member) {
-        Vector<S> chain[chains] = {};
+        Vector<S> chain[chains];  // of different values, or the compiler sees that one is enough
+        for (int c = 0; c < chains; ++c) chain[c] = broadcast(S(c));
         const Vector<S> factor = broadcast(S(0.5)), one = broadcast(S(1));
         for (Index round = 0; round < rounds; ++round) {
 #pragma GCC unroll 12

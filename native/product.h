@@ -1,106 +1,167 @@
 // The one matrix product: rows times a packed matrix, its sums handed to the caller while they are
 // hot.
 //
-// Each sum is one chain of multiply-adds over the depth, from zero and in order, whatever rows it
-// is computed beside: the bits of a row depend on the depth, the scalar type and the instruction
-// set only.
+// Each sum is one chain of multiply-adds over the depth, in order, from where the caller lets it
+// start, whatever rows it is computed beside and however the depth is cut: the bits of a row depend
+// on its start, the depth, the scalar type and the instruction set only.
 
 #pragma once
 
 #include "pack.h"
+#include "upcoming.h"
 
 namespace gatewise::GATEWISE_ISA {
 
-// Element k of row r is pointers[r][k * stride].
+// Element k of row r is before[r][k] in the first `depth_before`, and then pointers[r][k' * stride],
+// k' counted from there.
 template <class S>
 struct Rows {
     const S* const* pointers;
     Index count;
     Index stride = 1;
+    const S* const* before = nullptr;
+    Index depth_before = 0;
 };
 
 // The rows whose sums over C vectors fit the registers.
 template <int C>
 inline constexpr int most_rows = accumulators / C > 8 ? 8 : accumulators / C;
 
-// sums[R][C] (vectors) = R rows times one panel of C vectors a step.
-template <class S, int R, int C>
-[[gnu::noinline]] void product(const S* const* rows, Index stride, Index depth, const S* panel,
-                               S* sums) {
-    Vector<S> sum[R][C] = {};
+// A part of a product: rows times a panel, added to sums.
+template <class S>
+struct Part {
+    const S* const* rows;
+    Index first, stride;  // of the rows' elements
+    Index depth;          // at least 1
+    const S* panel;
+    S* sums;
+    const char* const* upcoming;  // (depth) lines of memory to ask for; null: none
+};
+
+// sums[R][C] (vectors) += R rows times one panel of C vectors a step.
+template <class S, int R, int C, bool fetch>
+[[gnu::noinline]] void product(const Part<S>& part) {
+    Vector<S> sum[R][C];
     const S* row[R];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) row[r] = rows[r];
-    for (Index k = 0; k < depth; ++k, panel += C * lanes<S>) {
+    for (int r = 0; r < R; ++r) {
+        row[r] = part.rows[r] + part.first * part.stride;
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) sum[r][c] = load(part.sums + (r * C + c) * lanes<S>);
+    }
+    const S* panel = part.panel;
+    const char* const* line = part.upcoming;
+    Index at = 0;
+    // Tested at its end: a loop that might not run would have the compiler keep the sums in memory.
+    const S* const end = panel + part.depth * C * lanes<S>;
+    do {
         Vector<S> right[C];
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) right[c] = load(panel + c * lanes<S>);
+        if constexpr (fetch) __builtin_prefetch(*line++, 0, 2);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-            const Vector<S> left = broadcast(row[r][k * stride]);
+            const Vector<S> left = broadcast(row[r][at]);
 #pragma GCC unroll 8
             for (int c = 0; c < C; ++c) sum[r][c] = fma(left, right[c], sum[r][c]);
         }
-    }
+        at += part.stride;
+        panel += C * lanes<S>;
+    } while (panel != end);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) store(sums + (r * C + c) * lanes<S>, sum[r][c]);
+        for (int c = 0; c < C; ++c) store(part.sums + (r * C + c) * lanes<S>, sum[r][c]);
     }
 }
 
 // The same for a number of rows, 1 to R, known only now.
 template <class S, int R, int C>
-GATEWISE_INLINE void product_of(int rows, const S* const* pointers, Index stride, Index depth,
-                                const S* panel, S* sums) {
+GATEWISE_INLINE void product_of(int rows, const Part<S>& part) {
     if constexpr (R > 1) {
-        if (rows < R) return product_of<S, R - 1, C>(rows, pointers, stride, depth, panel, sums);
+        if (rows < R) return product_of<S, R - 1, C>(rows, part);
     }
-    product<S, R, C>(pointers, stride, depth, panel, sums);
+    if (part.upcoming) return product<S, R, C, true>(part);
+    product<S, R, C, false>(part);
 }
 
 // The same for a number of vectors of units, 1 to V, known only now.
 template <class S, int R, int G, int V>
-GATEWISE_INLINE void product_of_width(int vectors, int rows, const S* const* pointers, Index stride,
-                                      Index depth, const S* panel, S* sums) {
+GATEWISE_INLINE void product_of_width(int vectors, int rows, const Part<S>& part) {
     if constexpr (V > 1) {
-        if (vectors < V)
-            return product_of_width<S, R, G, V - 1>(vectors, rows, pointers, stride, depth, panel,
-                                                    sums);
+        if (vectors < V) return product_of_width<S, R, G, V - 1>(vectors, rows, part);
     }
-    product_of<S, R, G * V>(rows, pointers, stride, depth, panel, sums);
+    product_of<S, R, G * V>(rows, part);
 }
 
-// One tile of the packed matrix.
+// Adds the products with one tile to `sums` (rows, vectors of the tile, G, lanes).
 //
-// `take(row, unit, count, sums)` is called for every row and vector of units: `unit` is the first
-// of `count` units, and gate g's sums are the vector at sums + g * lanes.
-template <class S, int G, int V, class Take>
-void multiply_tile(const Packed<S, G, V>& right, Index tile, const Rows<S>& left,
-                   const Take& take) {
+// The panel is taken by parts that stay in the nearest cache while all rows pass.
+template <class S, int G, int V>
+void add_tile(const Packed<S, G, V>& right, Index tile, const Rows<S>& left, S* sums,
+              Upcoming* upcoming) {
     constexpr int group = most_rows<G * V>;
-    alignas(64) S sums[group * G * V * lanes<S>];
+    constexpr Index most = 32 * 1024 / (G * V * vector_bytes);
     const int vectors = right.vectors(tile);
+    const Index width = Index(vectors) * G * lanes<S>;
     const Index groups = (left.count + group - 1) / group;
-    for (Index g = 0; g < groups; ++g) {
-        const Index begin = left.count * g / groups;
-        const int rows = int(left.count * (g + 1) / groups - begin);
-        product_of_width<S, group, G, V>(vectors, rows, left.pointers + begin, left.stride,
-                                         right.depth, right.panel(tile), sums);
-        for (int row = 0; row < rows; ++row) {
-            for (int vector = 0; vector < vectors; ++vector) {
-                const Index unit = right.first_unit(tile) + vector * lanes<S>;
-                take(begin + row, unit, lanes_before<S>(unit, right.units),
-                     sums + (row * vectors + vector) * G * lanes<S>);
-            }
+    for (Index first = 0, next; first < right.depth; first = next) {
+        const bool before = first < left.depth_before;
+        next = smaller(first + most, before ? left.depth_before : right.depth);
+        for (Index g = 0; g < groups; ++g) {
+            const Index begin = left.count * g / groups;
+            const int rows = int(left.count * (g + 1) / groups - begin);
+            product_of_width<S, group, G, V>(
+                vectors, rows,
+                {.rows = (before ? left.before : left.pointers) + begin,
+                 .first = before ? first : first - left.depth_before,
+                 .stride = before ? 1 : left.stride,
+                 .depth = next - first,
+                 .panel = right.panel(tile) + first * width,
+                 .sums = sums + begin * width,
+                 .upcoming = upcoming ? upcoming->take(next - first) : nullptr});
         }
     }
 }
 
-// All tiles: each panel stays in the nearest cache while all rows pass.
-template <class S, int G, int V, class Take>
-void multiply(const Packed<S, G, V>& right, const Rows<S>& left, const Take& take) {
-    for (Index tile = 0; tile < right.tiles(); ++tile) multiply_tile(right, tile, left, take);
+// All tiles of a product.
+//
+// For every row and vector of units, `start(row, unit, count, sums)` says where the sums start and
+// `take(row, unit, count, sums)` takes them: `unit` is the first of `count` units, and gate g's sums
+// are the vector at sums + g * lanes.
+template <class S, int G, int V, class Start, class Take>
+void multiply(const Packed<S, G, V>& right, const Rows<S>& left, const Start& start,
+              const Take& take, Upcoming* upcoming) {
+    constexpr Index most = 8 * most_rows<G * V>;
+    alignas(64) S sums[most * G * V * lanes<S>];
+    for (Index tile = 0; tile < right.tiles(); ++tile) {
+        const int vectors = right.vectors(tile);
+        const auto each = [&](Index begin, Index end, const auto& visit) {
+            S* at = sums;
+            for (Index row = begin; row < end; ++row) {
+                for (int vector = 0; vector < vectors; ++vector, at += G * lanes<S>) {
+                    const Index unit = right.first_unit(tile) + vector * lanes<S>;
+                    visit(row, unit, lanes_before<S>(unit, right.units), at);
+                }
+            }
+        };
+        for (Index begin = 0; begin < left.count; begin += most) {
+            const Index end = smaller(left.count, begin + most);
+            each(begin, end, start);
+            const Rows<S> rows = {left.pointers + begin, end - begin, left.stride,
+                                  left.before ? left.before + begin : nullptr, left.depth_before};
+            add_tile(right, tile, rows, sums, upcoming);
+            each(begin, end, take);
+        }
+    }
 }
+
+// The start of sums that nothing comes before.
+template <class S, int G>
+struct FromZero {
+    void operator()(Index, Index, int, S* sums) const {
+        for (int gate = 0; gate < G; ++gate) store(sums + gate * lanes<S>, Vector<S>{});
+    }
+};
 
 }  // namespace gatewise::GATEWISE_ISA

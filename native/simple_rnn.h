@@ -11,20 +11,28 @@ namespace gatewise::GATEWISE_ISA {
 template <class S, class Activations>
 class SimpleRnnForward {
 public:
-    SimpleRnnForward(const Forward<S>& call, Activations activations)
-        : activations_(activations), call_(call), U_(call.layer.units, call.layer.units) {}
+    static constexpr bool may_take_input = true;
 
-    void pack(Member member) const { gatewise::GATEWISE_ISA::pack(*U_, call_.U, 0, member); }
+    SimpleRnnForward(const Forward<S>& call, Activations activations)
+        : activations_(activations),
+          call_(call),
+          U_(depth_of_step<S, SimpleRnnForward>(call), call.layer.units) {}
+
+    void pack(Member member) const { pack_step(*U_, call_, member); }
 
     void step(int, const ForwardRows<S>& rows) const {
-        multiply(*U_, Rows<S>{rows.seen, rows.count},
-                 [&](Index row, Index unit, int count, const S* sums) {
-                     const ForwardRow<S>& at = rows.row[row];
-                     const Vector<S> h = activate<S>(activations_.activation,
-                                                     load(at.product + unit, count) + load(sums));
-                     store(at.outputs + unit, h, count);
-                     if (at.gates) store(at.gates + unit, h, count);
-                 });
+        multiply(
+            *U_, rows.left((*U_).depth, call_.layer.units),
+            [&](Index row, Index unit, int count, S* sums) {
+                store(sums, load(rows.row[row].product + unit, count));
+            },
+            [&](Index row, Index unit, int count, const S* sums) {
+                const ForwardRow<S>& at = rows.row[row];
+                const Vector<S> h = activate<S>(activations_.activation, load(sums));
+                store(at.outputs + unit, h, count);
+                if (at.gates) store(at.gates + unit, h, count);
+            },
+            rows.upcoming);
     }
 
 private:
@@ -51,8 +59,7 @@ public:
             });
             rows.pointers[row] = at.grad_product;
         }
-        U_.multiply(
-            rows.pointers, rows.count, [&](Index row, Index unit, int count, Vector<S> sum) {
+        U_.multiply(rows.pointers, rows.count, rows.upcoming, [&](Index row, Index unit, int count, Vector<S> sum) {
                 const BackwardRow<S>& at = rows.row[row];
                 store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale, count);
             });

@@ -150,6 +150,46 @@ GATEWISE_INLINE Vector<double> fma(Vector<double> a, Vector<double> b, Vector<do
 }
 #endif
 
+// The larger and the smaller of a limit and x, which is taken where it is NaN. (GCC 12 warns of an
+// uninitialized value in its own header's _mm512_max_ps; under a full mask it is the same
+// instruction.)
+#if defined(__AVX512F__)
+GATEWISE_INLINE Vector<float> at_least(Vector<float> limit, Vector<float> x) {
+    return _mm512_maskz_max_ps(__mmask16(-1), limit, x);
+}
+GATEWISE_INLINE Vector<double> at_least(Vector<double> limit, Vector<double> x) {
+    return _mm512_maskz_max_pd(__mmask8(-1), limit, x);
+}
+GATEWISE_INLINE Vector<float> at_most(Vector<float> limit, Vector<float> x) {
+    return _mm512_maskz_min_ps(__mmask16(-1), limit, x);
+}
+GATEWISE_INLINE Vector<double> at_most(Vector<double> limit, Vector<double> x) {
+    return _mm512_maskz_min_pd(__mmask8(-1), limit, x);
+}
+#elif defined(__AVX2__)
+GATEWISE_INLINE Vector<float> at_least(Vector<float> limit, Vector<float> x) {
+    return _mm256_max_ps(limit, x);
+}
+GATEWISE_INLINE Vector<double> at_least(Vector<double> limit, Vector<double> x) {
+    return _mm256_max_pd(limit, x);
+}
+GATEWISE_INLINE Vector<float> at_most(Vector<float> limit, Vector<float> x) {
+    return _mm256_min_ps(limit, x);
+}
+GATEWISE_INLINE Vector<double> at_most(Vector<double> limit, Vector<double> x) {
+    return _mm256_min_pd(limit, x);
+}
+#else
+template <class V>
+GATEWISE_INLINE V at_least(V limit, V x) {
+    return x < limit ? limit : x;
+}
+template <class V>
+GATEWISE_INLINE V at_most(V limit, V x) {
+    return x > limit ? limit : x;
+}
+#endif
+
 // The sum of the lanes, first to last.
 template <class S>
 GATEWISE_INLINE S sum(Vector<S> vector) {
