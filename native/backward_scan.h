@@ -61,7 +61,7 @@ public:
 
     // Calls `take(row, unit, count, sum)` with each vector of grad U^T; grad[row] is (gates H).
     template <class Take>
-    void multiply(const S* const* grad, Index rows, Upcoming* upcoming,
+    void multiply(const S* const* grad, Index rows, Upcoming* upcoming, Member crew,
                   const Take& take) const {
         if (path_ == Path::full) {
             gatewise::GATEWISE_ISA::multiply(
@@ -69,7 +69,7 @@ public:
                 [&](Index row, Index unit, int count, const S* sums) {
                     take(row, unit, count, load(sums));
                 },
-                upcoming);
+                upcoming, crew);
             return;
         }
         for (Index row = 0; row < rows; ++row) {
@@ -115,40 +115,47 @@ public:
           cell_(cell),
           gates_(gates_of(call.layer.cell)),
           states_(call.layer.cell == Cell::lstm ? 2 : 1),
-          slices_(slices_of(call.layer)),
+          slices_(slices_of(call)),
           rows_(slices_.most_rows()),
           real_(slices_.count * padded<BackwardRow<S>>(rows_)),
-          pointers_(slices_.count * padded<const S*>(rows_)) {}
+          pointers_(slices_.count * padded<const S*>(rows_)),
+          lines_(slices_.count * padded<const char*>(lines_ahead())) {}
 
     void run() const {
         parallel(slices_.count, [&](Member member) {
             cell_.pack(member);
             member.barrier();
-            slices_.run(member, [&](int slice, Range rows) { run_slice(slice, rows); });
+            slices_.run(member, [&](const Place& place) { run_place(place); });
         });
     }
 
 private:
-    static constexpr Index ranges_ahead = 5;  // of one row
-
     Index units() const { return call_.layer.units; }
 
-    void run_slice(int slice, Range rows) const {
-        Upcoming upcoming((rows.end - rows.begin) * ranges_ahead, gates_ * units() * Index(sizeof(S)));
+    // The lines of memory that one step of one slice touches at most.
+    Index lines_ahead() const {
+        return Upcoming::most_lines(rows_ * 5, gates_ * units() * Index(sizeof(S)));
+    }
+
+    void run_place(const Place& place) const {
+        const Range own = place.units<S>(units());
         for (int state = 0; state < states_; ++state) {
-            for (Index row = rows.begin; row < rows.end; ++row) {
-                S* const grad = call_.grad_state[state] + row * units();
+            for (Index row = place.rows.begin; row < place.rows.end; ++row) {
+                const Index at = row * units() + own.begin;
+                S* const grad = call_.grad_state[state] + at;
                 if (call_.grad_final[state]) {
-                    copy(grad, call_.grad_final[state] + row * units(), units());
+                    copy(grad, call_.grad_final[state] + at, own.end - own.begin);
                 } else {
-                    clear(grad, units());
+                    clear(grad, own.end - own.begin);
                 }
             }
         }
+        Upcoming upcoming(lines_.data() + place.own * padded<const char*>(lines_ahead()));
         for (Index step = call_.layer.time - 1; step >= 0; --step) {
             upcoming.clear();
-            if (step > 0) announce(rows, step - 1, upcoming);
-            run_step(slice, rows, step, upcoming);
+            if (step > 0) announce(place.rows, step - 1, upcoming);
+            run_step(place, own, step, upcoming);
+            place.crew.barrier();
         }
     }
 
@@ -168,37 +175,40 @@ private:
         }
     }
 
-    void run_step(int slice, Range rows, Index step, Upcoming& upcoming) const {
+    void run_step(const Place& place, Range own, Index step, Upcoming& upcoming) const {
         const Index H = units(), t = time_at(call_.layer, step);
         const S scale = call_.scale ? call_.scale[t] : S(1);
-        BackwardRow<S>* const real = real_.data() + slice * padded<BackwardRow<S>>(rows_);
+        BackwardRow<S>* const real = real_.data() + place.own * padded<BackwardRow<S>>(rows_);
         Index count = 0;
-        for (Index row = rows.begin; row < rows.end; ++row) {
+        for (Index row = place.rows.begin; row < place.rows.end; ++row) {
             const Index at = row * call_.layer.time + t;
-            receive(row, at);
+            receive(row, at, own);
             if (is_real(call_.mask, call_.layer, row, t)) {
                 real[count++] = row_at(row, step, at);
                 continue;
             }
-            clear(call_.grad_product + at * gates_ * H, gates_ * H);
+            for (Index gate = 0; gate < gates_; ++gate) {
+                clear(call_.grad_product + (at * gates_ + gate) * H + own.begin,
+                      own.end - own.begin);
+            }
             for (int state = 0; state < states_; ++state) {
                 S* const grad = call_.grad_state[state] + row * H;
-                for_vectors<S>(H, [&](Index unit, int width) {
+                for_vectors<S>(own, [&](Index unit, int width) {
                     store(grad + unit, load(grad + unit, width) * scale, width);
                 });
             }
         }
-        const S** const pointers = pointers_.data() + slice * padded<const S*>(rows_);
-        cell_.step_backward(slice, BackwardRows<S>{real, count, scale, pointers, &upcoming});
+        const S** const pointers = pointers_.data() + place.own * padded<const S*>(rows_);
+        cell_.step_backward(place, {real, count, scale, pointers, &upcoming});
     }
 
     // Adds what the step's own output receives, and measures.
-    void receive(Index row, Index at) const {
+    void receive(Index row, Index at, Range own) const {
         const Index H = units();
         if (call_.grad_outputs) {
             S* const grad = call_.grad_state[0] + row * H;
             const S* const from = call_.grad_outputs + at * H;
-            for_vectors<S>(H, [&](Index unit, int width) {
+            for_vectors<S>(own, [&](Index unit, int width) {
                 store(grad + unit, load(grad + unit, width) + load(from + unit, width), width);
             });
         }
@@ -233,6 +243,7 @@ private:
     const Index rows_;
     const Buffer<BackwardRow<S>> real_;  // (slices, rows)
     const Buffer<const S*> pointers_;    // (slices, rows)
+    const Buffer<const char*> lines_;    // (slices, lines of one step)
 };
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -35,21 +35,19 @@ struct ForwardRows {
 };
 
 // Whether x is multiplied in each step, beside h, by one matrix of W above U, or for many steps at a
-// time, ahead of them. Beside it, the sums never leave the registers; ahead of it, W is read once for
-// many steps. The bits are the same.
-template <class S, class CellType>
-GATEWISE_INLINE bool takes_input_beside(const Layer& layer) {
-    constexpr Index budget = 768 * 1024;  // of the second-level cache
+// time, ahead of them. Beside it, the sums never leave the registers; ahead of it, a W too large for
+// the caches is read once for many steps. The bits are the same.
+template <class CellType>
+GATEWISE_INLINE bool takes_input_beside(const Layer& layer, Index scalar_bytes) {
     if constexpr (!CellType::may_take_input) return false;
     const Index matrix = (layer.inputs + layer.units) * gates_of(layer.cell) * layer.units;
-    return matrix * Index(sizeof(S)) <= budget;
+    return matrix * scalar_bytes <= far_bytes;
 }
 
 // The depth of the matrix that a step multiplies by: U, or W above U.
-template <class S, class CellType>
+template <class CellType, class S>
 GATEWISE_INLINE Index depth_of_step(const Forward<S>& call) {
-    const bool beside = takes_input_beside<S, CellType>(call.layer);
-    return (beside ? call.layer.inputs : 0) + call.layer.units;
+    return (takes_input_beside<CellType>(call.layer, sizeof(S)) ? call.layer.inputs : 0) + call.layer.units;
 }
 
 template <class S, int G, int V>
@@ -86,7 +84,7 @@ struct InputProduct {
         }
     }
 
-    void multiply(const S* const* x, S* const* product, Index count) const {
+    void multiply(const S* const* x, S* const* product, Index count, Member crew) const {
         gatewise::GATEWISE_ISA::multiply(
             *W, Rows<S>{x, count},
             [&](Index, Index column, int width, S* sums) {
@@ -95,7 +93,7 @@ struct InputProduct {
             [&](Index row, Index column, int width, const S* sums) {
                 store(product[row] + column, load(sums), width);
             },
-            nullptr);
+            nullptr, crew);
     }
 };
 
@@ -106,9 +104,9 @@ public:
         : call_(call),
           cell_(cell),
           gates_(gates_of(call.layer.cell)),
-          slices_(slices_of(call.layer)),
+          slices_(slices_of(call)),
           rows_(slices_.most_rows()),
-          input_(call, takes_input_beside<S, CellType>(call.layer)),
+          input_(call, takes_input_beside<CellType>(call.layer, sizeof(S))),
           chunk_(input_.beside ? call.layer.time : chunk_steps()),
           products_(call.gates || input_.beside
                         ? 0
@@ -116,7 +114,8 @@ public:
           seen_(call.dropout ? slices_.count * padded<S>(rows_ * units()) : 0),
           real_(slices_.count * padded<ForwardRow<S>>(rows_)),
           pointers_(slices_.count * padded<const S*>((2 + ahead()) * rows_)),
-          targets_(slices_.count * padded<S*>(ahead() * rows_)) {}
+          targets_(slices_.count * padded<S*>(ahead() * rows_)),
+          lines_(slices_.count * padded<const char*>(lines_ahead())) {}
 
     void run() const {
         parallel(slices_.count, [&](Member member) {
@@ -133,18 +132,23 @@ public:
     }
 
 private:
-    static constexpr Index ranges_ahead = 4;  // of one row
-
     Index units() const { return call_.layer.units; }
     // The steps whose x are gathered at a time.
     Index ahead() const { return input_.beside ? 1 : chunk_; }
+
+    // The lines of memory that one step of one slice touches at most.
+    Index lines_ahead() const {
+        if (call_.layer.time == 1) return 0;
+        const Index longest = larger(call_.layer.inputs, gates_ * units()) * Index(sizeof(S));
+        return Upcoming::most_lines(rows_ * 4, longest);
+    }
 
     void pack(Member member) const {
         input_.pack(member);
         cell_.pack(member);
     }
     void run_packed(Member member) const {
-        slices_.run(member, [&](int slice, Range rows) { run_slice(slice, rows); });
+        slices_.run(member, [&](const Place& place) { run_place(place); });
     }
 
     // As many steps as keep their input products in the second-level cache.
@@ -154,35 +158,40 @@ private:
         return larger(1, smaller(call_.layer.time, budget / step));
     }
 
-    S* product_at(int slice, Range rows, Index row, Index step, Index first_step) const {
+    S* product_at(const Place& place, Index row, Index step, Index first_step) const {
         if (input_.beside) return input_.bias.data();
         if (call_.gates)
             return call_.gates +
                    (row * call_.layer.time + time_at(call_.layer, step)) * gates_ * units();
-        S* const products = products_.data() + slice * padded<S>(chunk_ * rows_ * gates_ * units());
-        return products + ((step - first_step) * rows_ + row - rows.begin) * gates_ * units();
+        S* const products =
+            products_.data() + place.common * padded<S>(chunk_ * rows_ * gates_ * units());
+        return products + ((step - first_step) * rows_ + row - place.rows.begin) * gates_ * units();
     }
 
-    void run_slice(int slice, Range rows) const {
+    void run_place(const Place& place) const {
         const Layer& layer = call_.layer;
-        const S** const h = pointers_.data() + slice * padded<const S*>((2 + ahead()) * rows_);
+        const Range rows = place.rows;
+        const S** const h = pointers_.data() + place.own * padded<const S*>((2 + ahead()) * rows_);
         for (Index row = rows.begin; row < rows.end; ++row) {
             h[row - rows.begin] = call_.state[0] + row * units();
-            if (layer.cell == Cell::lstm && call_.final_state[1] != call_.state[1]) {
+            if (place.first() && layer.cell == Cell::lstm &&
+                call_.final_state[1] != call_.state[1]) {
                 copy(call_.final_state[1] + row * units(), call_.state[1] + row * units(), units());
             }
         }
-        Upcoming upcoming((rows.end - rows.begin) * ranges_ahead,
-                          larger(layer.inputs, gates_ * units()) * Index(sizeof(S)));
+        place.crew.barrier();
+        Upcoming upcoming(lines_.data() + place.own * padded<const char*>(lines_ahead()));
         for (Index first = 0; first < layer.time; first += chunk_) {
             const Index last = smaller(first + chunk_, layer.time);
-            if (!input_.beside) multiply_inputs(slice, rows, first, last, h + 2 * rows_);
+            if (!input_.beside) multiply_inputs(place, first, last, h + 2 * rows_);
             for (Index step = first; step < last; ++step) {
                 upcoming.clear();
                 if (step + 1 < last) announce(rows, step + 1, upcoming);
-                run_step(slice, rows, step, first, h, h + rows_, h + 2 * rows_, upcoming);
+                run_step(place, step, first, h, h + rows_, h + 2 * rows_, upcoming);
+                place.crew.barrier();
             }
         }
+        if (!place.first()) return;
         for (Index row = rows.begin; row < rows.end; ++row) {
             copy(call_.final_state[0] + row * units(), h[row - rows.begin], units());
         }
@@ -206,39 +215,40 @@ private:
         return call_.x.data + row * call_.x.batch_stride + t * call_.x.time_stride;
     }
 
-    void multiply_inputs(int slice, Range rows, Index first, Index last, const S** x) const {
-        S** const products = targets_.data() + slice * padded<S*>(chunk_ * rows_);
+    void multiply_inputs(const Place& place, Index first, Index last, const S** x) const {
+        S** const products = targets_.data() + place.own * padded<S*>(chunk_ * rows_);
         Index count = 0;
-        for (Index row = rows.begin; row < rows.end; ++row) {
+        for (Index row = place.rows.begin; row < place.rows.end; ++row) {
             for (Index step = first; step < last; ++step) {
                 const Index t = time_at(call_.layer, step);
                 if (!is_real(call_.mask, call_.layer, row, t)) continue;
                 x[count] = x_at(row, t);
-                products[count++] = product_at(slice, rows, row, step, first);
+                products[count++] = product_at(place, row, step, first);
             }
         }
-        input_.multiply(x, products, count);
+        input_.multiply(x, products, count, place.crew);
+        place.crew.barrier();
     }
 
-    void run_step(int slice, Range rows, Index step, Index first_step, const S** h, const S** seen,
+    void run_step(const Place& place, Index step, Index first_step, const S** h, const S** seen,
                   const S** x, Upcoming& upcoming) const {
         const Index H = units(), t = time_at(call_.layer, step);
-        ForwardRow<S>* const real = real_.data() + slice * padded<ForwardRow<S>>(rows_);
+        ForwardRow<S>* const real = real_.data() + place.own * padded<ForwardRow<S>>(rows_);
         Index count = 0;
-        for (Index row = rows.begin; row < rows.end; ++row) {
+        for (Index row = place.rows.begin; row < place.rows.end; ++row) {
             const Index at = row * call_.layer.time + t;
-            const S*& before = h[row - rows.begin];
+            const S*& before = h[row - place.rows.begin];
             S* const outputs = call_.outputs + at * H;
             S* const gates = call_.gates ? call_.gates + at * gates_ * H : nullptr;
             S* const saved = call_.saved ? call_.saved + at * H : nullptr;
             S* const c = call_.final_state[1] ? call_.final_state[1] + row * H : nullptr;
             if (is_real(call_.mask, call_.layer, row, t)) {
                 const S* const dropout = call_.dropout ? call_.dropout + row * H : nullptr;
-                const S* const product = product_at(slice, rows, row, step, first_step);
-                seen[count] = dropout ? dropped(slice, count, before, dropout) : before;
+                const S* const product = product_at(place, row, step, first_step);
+                seen[count] = dropout ? dropped(place.own, count, before, dropout) : before;
                 x[count] = x_at(row, t);
                 real[count++] = {before, dropout, product, gates, c, saved, outputs};
-            } else {
+            } else if (place.first()) {
                 copy(outputs, before, H);
                 if (gates) clear(gates, gates_ * H);
                 if (saved && c) copy(saved, c, H);
@@ -246,12 +256,11 @@ private:
             }
             before = outputs;
         }
-        cell_.step(slice, ForwardRows<S>{real, count, seen, input_.beside ? x : nullptr,
-                                           &upcoming});
+        cell_.step(place, {real, count, seen, input_.beside ? x : nullptr, &upcoming});
     }
 
-    const S* dropped(int slice, Index place, const S* h, const S* dropout) const {
-        S* const seen = seen_.data() + slice * padded<S>(rows_ * units()) + place * units();
+    const S* dropped(int slice, Index row, const S* h, const S* dropout) const {
+        S* const seen = seen_.data() + slice * padded<S>(rows_ * units()) + row * units();
         for_vectors<S>(units(), [&](Index unit, int count) {
             store(seen + unit, load(h + unit, count) * load(dropout + unit, count), count);
         });
@@ -270,6 +279,7 @@ private:
     const Buffer<ForwardRow<S>> real_;  // (slices, rows)
     const Buffer<const S*> pointers_;   // (slices, (2 + ahead) rows): h, seen, x
     const Buffer<S*> targets_;          // (slices, ahead rows)
+    const Buffer<const char*> lines_;   // (slices, lines of one step)
 };
 
 }  // namespace gatewise::GATEWISE_ISA

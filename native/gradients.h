@@ -75,9 +75,10 @@ private:
               right(Panel::size(depth, most_columns(sums, parts))),
               results(Panel::size(sums.most_results(), most_columns(sums, parts))),
               pointers(sums.most_results()),
-              upcoming(3 * depth, larger(most_columns(sums, parts),
-                                         larger(sums.call_.layer.inputs, sums.units())) *
-                                      Index(sizeof(S))) {
+              lines(Upcoming::most_lines(
+                  3 * depth, larger(most_columns(sums, parts),
+                                    larger(sums.call_.layer.inputs, sums.units())) *
+                                 Index(sizeof(S)))) {
             for (Index row = 0; row < sums.most_results(); ++row)
                 pointers.data()[row] = left.data() + row;
         }
@@ -91,7 +92,7 @@ private:
         const Buffer<S> right;            // a panel for each tile of columns
         const Buffer<S> results;          // (results, columns of the tile) for each tile of columns
         const Buffer<const S*> pointers;  // (results): where each one's row begins in `left`
-        mutable Upcoming upcoming;
+        const Buffer<const char*> lines;  // of the next block
     };
 
     int threads() const {
@@ -154,10 +155,9 @@ private:
         for (Index step = group == 0 ? 0 : group_ends_.data()[group - 1]; step < last_step;
              step += depth) {
             const Index after = smaller(last_step, step + depth);
-            workplace.upcoming.clear();
-            announce(product, columns, steps + after, smaller(depth, last_step - after),
-                     workplace.upcoming);
-            add_block(product, columns, steps + step, after - step, workplace);
+            Upcoming upcoming(workplace.lines.data());
+            announce(product, columns, steps + after, smaller(depth, last_step - after), upcoming);
+            add_block(product, columns, steps + step, after - step, workplace, upcoming);
         }
         const Panel whole = {nullptr, results, columns.end - columns.begin};
         for (Index tile = 0; tile < whole.tiles(); ++tile) {
@@ -212,7 +212,7 @@ private:
     }
 
     void add_block(const WeightProduct& product, Range columns, const Index* steps, Index count,
-                   const Workplace& workplace) const {
+                   const Workplace& workplace, Upcoming& upcoming) const {
         const Panel panel = {workplace.right.data(), count, columns.end - columns.begin};
         const Index results = results_of(product);
         for (Index step = 0; step < count; ++step) {
@@ -222,8 +222,7 @@ private:
         const Rows<S> rows = {workplace.pointers.data(), results, workplace.left_stride};
         for (Index tile = 0; tile < panel.tiles(); ++tile) {
             add_tile(panel, tile, rows,
-                     workplace.results.data() + panel.first_unit(tile) * results,
-                     &workplace.upcoming);
+                     workplace.results.data() + panel.first_unit(tile) * results, &upcoming);
         }
     }
 
@@ -305,7 +304,7 @@ void input_gradient(const InputGradient<S>& call) {
                      [&](Index row, Index unit, int width, const S* sums) {
                          store(call.grad_x + (first + row) * layer.inputs + unit, load(sums), width);
                      },
-                     nullptr);
+                     nullptr, Member{0, 1});
         }
     });
 }

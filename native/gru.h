@@ -78,7 +78,7 @@ public:
         }
     }
 
-    void step(int, const ForwardRows<S>& rows) const {
+    void step(const Place& place, const ForwardRows<S>& rows) const {
         const Index H = call_.layer.units;
         multiply(
             *U_, Rows<S>{rows.seen, rows.count},
@@ -90,7 +90,7 @@ public:
             [&](Index row, Index unit, int count, const S* sums) {
                 update(rows.row[row], unit, count, sums);
             },
-            rows.upcoming);
+            rows.upcoming, place.crew);
     }
 
 private:
@@ -120,22 +120,24 @@ public:
     GruAfterBackward(const BackwardScan<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
-          rows_(slices_of(call.layer).most_rows()),
+          rows_(slices_of(call).most_rows()),
           U_(call.path, call.U, 0, 3, call.layer.units),
-          recurrent_(slices_of(call.layer).count * padded<S>(rows_ * 3 * call.layer.units)) {}
+          recurrent_(slices_of(call).count * padded<S>(rows_ * 3 * call.layer.units)) {}
 
     void pack(Member member) const { U_.pack(member); }
 
-    void step_backward(int slice, const BackwardRows<S>& rows) const {
+    void step_backward(const Place& place, const BackwardRows<S>& rows) const {
         const Index H = call_.layer.units;
-        S* const recurrent = recurrent_.data() + slice * padded<S>(rows_ * 3 * H);
+        const Range own = place.units<S>(H);
+        S* const recurrent = recurrent_.data() + place.common * padded<S>(rows_ * 3 * H);
         for (Index row = 0; row < rows.count; ++row) {
             S* const to = recurrent + row * 3 * H;
             for_vectors<S>(
-                H, [&](Index unit, int count) { differentiate(rows.row[row], unit, count, to); });
+                own, [&](Index unit, int count) { differentiate(rows.row[row], unit, count, to); });
             rows.pointers[row] = to;
         }
-        U_.multiply(rows.pointers, rows.count, rows.upcoming,
+        place.crew.barrier();
+        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         finish_backward(rows.row[row], unit, count, sum, rows.scale);
                     });
@@ -175,11 +177,11 @@ public:
     GruBeforeForward(const Forward<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
-          rows_(slices_of(call.layer).most_rows()),
+          rows_(slices_of(call).most_rows()),
           U_gates_(call.layer.units, call.layer.units),
           U_candidate_(call.layer.units, call.layer.units),
-          update_(slices_of(call.layer).count * padded<S>(rows_ * call.layer.units)),
-          reset_(slices_of(call.layer).count * padded<S>(rows_ * call.layer.units)) {}
+          update_(slices_of(call).count * padded<S>(rows_ * call.layer.units)),
+          reset_(slices_of(call).count * padded<S>(rows_ * call.layer.units)) {}
 
     void pack(Member member) const {
         const Index H = call_.layer.units;
@@ -187,10 +189,10 @@ public:
         gatewise::GATEWISE_ISA::pack(*U_candidate_, from_column(call_.U, 2 * H), 0, member);
     }
 
-    void step(int slice, const ForwardRows<S>& rows) const {
+    void step(const Place& place, const ForwardRows<S>& rows) const {
         const Index H = call_.layer.units;
-        S* const update = update_.data() + slice * padded<S>(rows_ * H);
-        S* const reset = reset_.data() + slice * padded<S>(rows_ * H);
+        S* const update = update_.data() + place.common * padded<S>(rows_ * H);
+        S* const reset = reset_.data() + place.common * padded<S>(rows_ * H);
         multiply(
             *U_gates_, Rows<S>{rows.seen, rows.count},
             [&](Index row, Index unit, int count, S* sums) {
@@ -201,7 +203,8 @@ public:
                 gate(rows.row[row], unit, count, sums, rows.seen[row], update + row * H,
                      reset + row * H);
             },
-            rows.upcoming);
+            rows.upcoming, place.crew);
+        place.crew.barrier();
         for (Index row = 0; row < rows.count; ++row) rows.seen[row] = reset + row * H;
         multiply(
             *U_candidate_, Rows<S>{rows.seen, rows.count},
@@ -213,7 +216,7 @@ public:
                 const Vector<S> n = activate<S>(activations_.activation, load(sums));
                 finish_gru(at, H, unit, count, load(update + row * H + unit, count), n);
             },
-            rows.upcoming);
+            rows.upcoming, place.crew);
     }
 
 private:
@@ -254,25 +257,28 @@ public:
         U_reset_.pack(member);
     }
 
-    void step_backward(int, const BackwardRows<S>& rows) const {
+    void step_backward(const Place& place, const BackwardRows<S>& rows) const {
         const Index H = call_.layer.units;
+        const Range own = place.units<S>(H);
         for (Index row = 0; row < rows.count; ++row) {
             const BackwardRow<S>& at = rows.row[row];
-            for_vectors<S>(H, [&](Index unit, int count) {
+            for_vectors<S>(own, [&](Index unit, int count) {
                 differentiate_update(at, H, unit, count, activations_.activation,
                                      activations_.recurrent_activation);
             });
             rows.pointers[row] = at.grad_product + 2 * H;
         }
+        place.crew.barrier();
         // The reset gate belongs to this very step, so its cotangent takes the whole of U_h on
         // every path.
-        U_reset_.multiply(rows.pointers, rows.count, rows.upcoming,
+        U_reset_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                           [&](Index row, Index unit, int count, Vector<S> sum) {
                               reset(rows.row[row], unit, count, sum);
                           });
+        place.crew.barrier();
         for (Index row = 0; row < rows.count; ++row)
             rows.pointers[row] = rows.row[row].grad_product;
-        U_gates_.multiply(rows.pointers, rows.count, rows.upcoming,
+        U_gates_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                           [&](Index row, Index unit, int count, Vector<S> sum) {
                               finish_backward(rows.row[row], unit, count, sum, rows.scale);
                           });

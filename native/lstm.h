@@ -19,11 +19,11 @@ public:
     static constexpr bool may_take_input = true;
 
     LstmForward(const Forward<S>& call, Activations activations)
-        : activations_(activations), call_(call), U_(depth_of_step<S, LstmForward>(call), call.layer.units) {}
+        : activations_(activations), call_(call), U_(depth_of_step<LstmForward>(call), call.layer.units) {}
 
     void pack(Member member) const { pack_step(*U_, call_, member); }
 
-    void step(int, const ForwardRows<S>& rows) const {
+    void step(const Place& place, const ForwardRows<S>& rows) const {
         const Index H = call_.layer.units;
         multiply(
             *U_, rows.left((*U_).depth, call_.layer.units),
@@ -36,7 +36,7 @@ public:
             [&](Index row, Index unit, int count, const S* sums) {
                 update(rows.row[row], unit, count, sums);
             },
-            rows.upcoming);
+            rows.upcoming, place.crew);
     }
 
 private:
@@ -71,15 +71,17 @@ public:
 
     void pack(Member member) const { U_.pack(member); }
 
-    void step_backward(int, const BackwardRows<S>& rows) const {
+    void step_backward(const Place& place, const BackwardRows<S>& rows) const {
+        const Range own = place.units<S>(call_.layer.units);
         for (Index row = 0; row < rows.count; ++row) {
             const BackwardRow<S>& at = rows.row[row];
-            for_vectors<S>(call_.layer.units, [&](Index unit, int count) {
+            for_vectors<S>(own, [&](Index unit, int count) {
                 differentiate(at, unit, count, rows.scale);
             });
             rows.pointers[row] = at.grad_product;
         }
-        U_.multiply(rows.pointers, rows.count, rows.upcoming, [&](Index row, Index unit, int count, Vector<S> sum) {
+        place.crew.barrier();
+        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew, [&](Index row, Index unit, int count, Vector<S> sum) {
                 const BackwardRow<S>& at = rows.row[row];
                 store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale, count);
             });

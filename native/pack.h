@@ -42,6 +42,23 @@ private:
     Packed<S, G, V> packed_;
 };
 
+template <class S>
+GATEWISE_INLINE Matrix<S> transposed(Matrix<S> matrix) {
+    return {matrix.data, matrix.column_stride, matrix.row_stride};
+}
+
+// The same matrix without its first columns.
+template <class S>
+GATEWISE_INLINE Matrix<S> from_column(Matrix<S> matrix, Index column) {
+    return {matrix.data + column * matrix.column_stride, matrix.row_stride, matrix.column_stride};
+}
+
+// The same matrix without its first rows.
+template <class S>
+GATEWISE_INLINE Matrix<S> from_row(Matrix<S> matrix, Index row) {
+    return {matrix.data + row * matrix.row_stride, matrix.row_stride, matrix.column_stride};
+}
+
 // Packs one vector of one gate: `depth` rows of the columns from `column` on, `count` of them real.
 template <class S>
 void pack_vector(Matrix<S> from, Index column, int count, Index depth, S* to, Index to_stride) {
@@ -62,20 +79,26 @@ void pack_vector(Matrix<S> from, Index column, int count, Index depth, S* to, In
 
 // Packs this member's share of the tiles: rows `first` to `last` of the packed matrix. Gate g of unit
 // u is column g * gate_stride + u of `from`.
+//
+// A few rows at a time, so that neither side touches more pages than the processor remembers.
 template <class S, int G, int V>
 void pack(const Packed<S, G, V>& to, Index first, Index last, Matrix<S> from, Index gate_stride,
           Member member) {
+    constexpr Index block = 16;
     const Range tiles = share(member, to.tiles());
-    for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
-        const int vectors = to.vectors(tile);
-        for (int vector = 0; vector < vectors; ++vector) {
-            const Index unit = to.first_unit(tile) + vector * lanes<S>;
-            for (int gate = 0; gate < G; ++gate) {
-                const Index stride = Index(vectors) * G * lanes<S>;
-                pack_vector(from, gate * gate_stride + unit, lanes_before<S>(unit, to.units),
-                            last - first,
-                            to.panel(tile) + first * stride + (vector * G + gate) * lanes<S>,
-                            stride);
+    for (Index begin = first; begin < last; begin += block) {
+        const Index depth = smaller(block, last - begin);
+        const Matrix<S> rows = from_row(from, begin - first);
+        for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
+            const int vectors = to.vectors(tile);
+            const Index stride = Index(vectors) * G * lanes<S>;
+            S* at = to.panel(tile) + begin * stride;
+            for (int vector = 0; vector < vectors; ++vector) {
+                const Index unit = to.first_unit(tile) + vector * lanes<S>;
+                for (int gate = 0; gate < G; ++gate, at += lanes<S>) {
+                    pack_vector(rows, gate * gate_stride + unit, lanes_before<S>(unit, to.units),
+                                depth, at, stride);
+                }
             }
         }
     }
@@ -85,17 +108,6 @@ void pack(const Packed<S, G, V>& to, Index first, Index last, Matrix<S> from, In
 template <class S, int G, int V>
 void pack(const Packed<S, G, V>& to, Matrix<S> from, Index gate_stride, Member member) {
     pack(to, 0, to.depth, from, gate_stride, member);
-}
-
-template <class S>
-GATEWISE_INLINE Matrix<S> transposed(Matrix<S> matrix) {
-    return {matrix.data, matrix.column_stride, matrix.row_stride};
-}
-
-// The same matrix without its first columns.
-template <class S>
-GATEWISE_INLINE Matrix<S> from_column(Matrix<S> matrix, Index column) {
-    return {matrix.data + column * matrix.column_stride, matrix.row_stride, matrix.column_stride};
 }
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -23,6 +23,9 @@ struct Rows {
     Index depth_before = 0;
 };
 
+// A matrix of more bytes than this does not stay in the second-level cache from step to step.
+inline constexpr Index far_bytes = 640 * 1024;
+
 // The rows whose sums over C vectors fit the registers.
 template <int C>
 inline constexpr int most_rows = accumulators / C > 8 ? 8 : accumulators / C;
@@ -124,17 +127,18 @@ void add_tile(const Packed<S, G, V>& right, Index tile, const Rows<S>& left, S* 
     }
 }
 
-// All tiles of a product.
+// This member's share of the tiles of a product.
 //
 // For every row and vector of units, `start(row, unit, count, sums)` says where the sums start and
 // `take(row, unit, count, sums)` takes them: `unit` is the first of `count` units, and gate g's sums
 // are the vector at sums + g * lanes.
 template <class S, int G, int V, class Start, class Take>
 void multiply(const Packed<S, G, V>& right, const Rows<S>& left, const Start& start,
-              const Take& take, Upcoming* upcoming) {
+              const Take& take, Upcoming* upcoming, Member member) {
     constexpr Index most = 8 * most_rows<G * V>;
     alignas(64) S sums[most * G * V * lanes<S>];
-    for (Index tile = 0; tile < right.tiles(); ++tile) {
+    const Range tiles = share(member, right.tiles());
+    for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
         const int vectors = right.vectors(tile);
         const auto each = [&](Index begin, Index end, const auto& visit) {
             S* at = sums;

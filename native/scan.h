@@ -1,6 +1,4 @@
 // What both loops over time share: who does which rows, in which order, and which steps are real.
-//
-// A slice of the batch goes through all time steps in one thread, with no barrier between steps.
 
 #pragma once
 
@@ -38,32 +36,81 @@ GATEWISE_INLINE void clear(S* to, Index count) {
     __builtin_memset(to, 0, std::size_t(count) * sizeof(S));
 }
 
-// Calls `each(unit, count)` for the vectors of a row of `units`.
+// Calls `each(unit, count)` for the vectors of these units, which begin with a whole vector.
 template <class S, class Each>
-GATEWISE_INLINE void for_vectors(Index units, const Each& each) {
-    for (Index unit = 0; unit < units; unit += lanes<S>) each(unit, lanes_before<S>(unit, units));
+GATEWISE_INLINE void for_vectors(Range units, const Each& each) {
+    for (Index unit = units.begin; unit < units.end; unit += lanes<S>)
+        each(unit, lanes_before<S>(unit, units.end));
 }
 
-// Fixed slices of the batch: a smaller team than expected takes several each.
-struct Slices {
-    Index batch;
-    int count;
+template <class S, class Each>
+GATEWISE_INLINE void for_vectors(Index units, const Each& each) {
+    for_vectors<S>(Range{0, units}, each);
+}
 
-    Index most_rows() const { return (batch + count - 1) / count; }
-    Range rows(int slice) const { return share(Member{slice, count}, batch); }
+// What one thread works on: some rows, alone or in a crew that takes the units of the same rows
+// apart and meets at barriers.
+struct Place {
+    int own;     // the number of the memory that is this thread's
+    int common;  // the number of the memory that is the crew's
+    Range rows;
+    Member crew;
 
-    template <class Run>
-    void run(Member member, const Run& run_slice) const {
-        for (int slice = member.index; slice < count; slice += member.team)
-            run_slice(slice, rows(slice));
+    bool first() const { return crew.index == 0; }
+
+    // This thread's units, whole vectors of them.
+    template <class S>
+    Range units(Index count) const {
+        const Range vectors = share(crew, (count + lanes<S> - 1) / lanes<S>);
+        return {vectors.begin * lanes<S>, smaller(count, vectors.end * lanes<S>)};
     }
 };
 
-GATEWISE_INLINE Slices slices_of(const Layer& layer) {
+// How a call is shared out among threads.
+//
+// Usually a slice of the batch goes through all time steps in one thread, with no barrier between
+// steps. A batch too small for that is taken by all threads together, which meet in every step. A
+// smaller team than expected takes several slices each.
+struct Slices {
+    Index batch;
+    int count;  // of slices, or of threads that work together
+    bool together;
+
+    Index most_rows() const { return together ? batch : (batch + count - 1) / count; }
+
+    template <class Run>
+    void run(Member member, const Run& run_place) const {
+        if (together) return run_place(Place{member.index, 0, {0, batch}, member});
+        for (int slice = member.index; slice < count; slice += member.team)
+            run_place(Place{slice, slice, share(Member{slice, count}, batch), Member{0, 1}});
+    }
+};
+
+GATEWISE_INLINE Slices slices_of(const Layer& layer, bool may_meet) {
+    constexpr double worth_meeting = 1 << 18;  // multiply-adds of each thread in one step
+    constexpr Index fewest_units = 64;         // of each thread
     const double gates = double(gates_of(layer.cell) * layer.units);
     const double work =
         double(layer.batch) * double(layer.time) * gates * double(layer.inputs + layer.units);
-    return {layer.batch, useful_threads(layer.threads, layer.batch, work)};
+    const int by_rows = useful_threads(layer.threads, layer.batch, work);
+    const int crew = useful_threads(layer.threads, layer.units / fewest_units, work);
+    const bool near = gates * double(layer.units) * sizeof(float) <= double(far_bytes);
+    const bool few_rows = layer.batch < crew * (near ? 4 : 12);
+    const double step = double(layer.batch) * gates * double(layer.units) / crew;
+    if (may_meet && crew > 1 && few_rows && step >= worth_meeting)
+        return {layer.batch, crew, true};
+    return {layer.batch, by_rows, false};
+}
+
+template <class S>
+GATEWISE_INLINE Slices slices_of(const Forward<S>& call) {
+    return slices_of(call.layer, true);
+}
+
+// The norms of whole rows and the ways past U are not taken apart.
+template <class S>
+GATEWISE_INLINE Slices slices_of(const BackwardScan<S>& call) {
+    return slices_of(call.layer, call.path == Path::full && call.norms == nullptr);
 }
 
 }  // namespace gatewise::GATEWISE_ISA

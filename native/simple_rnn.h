@@ -16,11 +16,11 @@ public:
     SimpleRnnForward(const Forward<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
-          U_(depth_of_step<S, SimpleRnnForward>(call), call.layer.units) {}
+          U_(depth_of_step<SimpleRnnForward>(call), call.layer.units) {}
 
     void pack(Member member) const { pack_step(*U_, call_, member); }
 
-    void step(int, const ForwardRows<S>& rows) const {
+    void step(const Place& place, const ForwardRows<S>& rows) const {
         multiply(
             *U_, rows.left((*U_).depth, call_.layer.units),
             [&](Index row, Index unit, int count, S* sums) {
@@ -32,7 +32,7 @@ public:
                 store(at.outputs + unit, h, count);
                 if (at.gates) store(at.gates + unit, h, count);
             },
-            rows.upcoming);
+            rows.upcoming, place.crew);
     }
 
 private:
@@ -49,17 +49,19 @@ public:
 
     void pack(Member member) const { U_.pack(member); }
 
-    void step_backward(int, const BackwardRows<S>& rows) const {
+    void step_backward(const Place& place, const BackwardRows<S>& rows) const {
+        const Range own = place.units<S>(call_.layer.units);
         for (Index row = 0; row < rows.count; ++row) {
             const BackwardRow<S>& at = rows.row[row];
-            for_vectors<S>(call_.layer.units, [&](Index unit, int count) {
+            for_vectors<S>(own, [&](Index unit, int count) {
                 const Vector<S> h = load(at.gates + unit, count);
                 store(at.grad_product + unit,
                       load(at.grad_h + unit, count) * slope<S>(activations_.activation, h), count);
             });
             rows.pointers[row] = at.grad_product;
         }
-        U_.multiply(rows.pointers, rows.count, rows.upcoming, [&](Index row, Index unit, int count, Vector<S> sum) {
+        place.crew.barrier();
+        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew, [&](Index row, Index unit, int count, Vector<S> sum) {
                 const BackwardRow<S>& at = rows.row[row];
                 store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale, count);
             });

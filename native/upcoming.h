@@ -13,8 +13,13 @@ namespace gatewise::GATEWISE_ISA {
 // A list of cache lines, asked for in order. What nobody came to ask for is forgotten.
 class Upcoming {
 public:
-    // Room for so many ranges of so many bytes each, on average.
-    Upcoming(Index ranges, Index bytes) : line_(ranges * (bytes / line_bytes + 2)) {}
+    // The lines that so many ranges of so many bytes each take at most.
+    static Index most_lines(Index ranges, Index bytes) {
+        return ranges * (bytes / line_bytes + 2);
+    }
+
+    // The list lives in the caller's memory.
+    explicit Upcoming(const char** lines) : line_(lines) {}
 
     void clear() { next_ = count_ = 0; }
 
@@ -22,7 +27,7 @@ public:
     void add(const S* values, Index count) {
         const char* const begin = reinterpret_cast<const char*>(values);
         const Index lines = (count * Index(sizeof(S)) + line_bytes - 1) / line_bytes;
-        const char** const to = line_.data() + count_;
+        const char** const to = line_ + count_;
         for (Index line = 0; line < lines; ++line) to[line] = begin + line * line_bytes;
         count_ += lines;
     }
@@ -30,14 +35,14 @@ public:
     // The next `lines` lines, or null where fewer are left.
     const char* const* take(Index lines) {
         if (count_ - next_ < lines) return nullptr;
-        const char* const* const taken = line_.data() + next_;
+        const char* const* const taken = line_ + next_;
         next_ += lines;
         return taken;
     }
 
 private:
     static constexpr Index line_bytes = 64;
-    const Buffer<const char*> line_;
+    const char** const line_;
     Index next_ = 0, count_ = 0;
 };
 

@@ -95,14 +95,19 @@ def make_problem(
 
 
 def run(
-    problem: Problem, kernel=cpu, *, path: str = "full", reduce: str = "all"
+    problem: Problem,
+    kernel=cpu,
+    *,
+    path: str = "full",
+    reduce: str = "all",
+    measured: bool = True,
 ) -> dict[str, Tensor]:
     """Run all four functions of a kernel; the results by name."""
     p = problem
     shared = (p.weights, p.state, p.mask, p.dropout, p.specification)
     outputs, final, gates, saved = kernel.forward(p.x, *shared, True)
     grad_product, grad_state, norms = kernel.backward_scan(
-        p.grad_outputs, p.grad_final, outputs, gates, saved, *shared, p.scale, path, True
+        p.grad_outputs, p.grad_final, outputs, gates, saved, *shared, p.scale, path, measured
     )
     gradients = kernel.weight_gradient(p.x, outputs, gates, grad_product, *shared, reduce)
     grad_x = kernel.input_gradient(grad_product, p.weights, p.specification)
@@ -288,6 +293,20 @@ def test_any_number_of_threads_gives_the_same_bits(
     for count in (2, 3, 5):
         torch.set_num_threads(count)
         assert_same_bits(run(problem, reduce=reduce), expected)
+
+
+@each_cell
+@pytest.mark.parametrize("masked", [False, True])
+def test_threads_that_take_a_few_rows_together_give_the_same_bits(
+    specification: Specification, masked: bool, threads: None
+) -> None:
+    # Few rows of many units: slices of the batch would leave threads idle.
+    problem = make_problem(specification, (5, 4, 30, 450), masked=masked).to(torch.float32)
+    torch.set_num_threads(1)
+    expected = run(problem, measured=False)
+    for count in (2, 3, 5):
+        torch.set_num_threads(count)
+        assert_same_bits(run(problem, measured=False), expected)
 
 
 @each_cell
