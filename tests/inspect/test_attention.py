@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from gatewise.errors import InputError
 from gatewise.inspect import measure_attention, render_attention
 from gatewise.inspect.attention import AttentionMeasure
-from gatewise.layers import LSTM as KerasLSTM
-from gatewise.layers import AdditiveAttention, Attention
+from gatewise.layers import LSTM, AdditiveAttention, Attention
 
 X = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
 REAL = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]).bool()
@@ -58,7 +57,7 @@ def test_the_weights_are_the_layers_own(attention: Any, mask: Tensor | None) -> 
 
 
 def test_a_layer_used_twice_is_measured_twice_and_asked_weights_still_come() -> None:
-    model = Looking(Attention(), KerasLSTM(4, return_sequences=True), uses=2)
+    model = Looking(Attention(), LSTM(4, return_sequences=True), uses=2)
     model(X)
     measure = measure_attention(model, X)
     assert [one.name for one in measure.layers] == [
