@@ -114,7 +114,7 @@ def measure_attention(model: nn.Module, x: Any, *, mask: Any = None) -> Attentio
     with _watching(places) as found:
         batch = predict_on(twin, x, mask)
     layers = [
-        AttentionWeights(place.name, type(place.module).__name__, use, len(own), *_arrays(one))
+        _weights(place, use, len(own), one)
         for place, own in zip(places, found, strict=True)
         for use, one in enumerate(own, start=1)
     ]
@@ -197,6 +197,14 @@ def _masks(module: nn.Module, arguments: dict[str, Any]) -> Sequence[Tensor | No
     return (None, None) if masks is None else (masks[0], masks[1])
 
 
-def _arrays(one: _Seen) -> tuple[np.ndarray | None, ...]:
-    tensors = (one.weights, *one.masks)
-    return tuple(None if part is None else part.detach().cpu().numpy() for part in tensors)
+def _weights(place: Place, use: int, uses: int, one: _Seen) -> AttentionWeights:
+    queries, values = (None if mask is None else mask.cpu().numpy() for mask in one.masks)
+    return AttentionWeights(
+        layer=place.name,
+        kind=type(place.module).__name__,
+        use=use,
+        uses=uses,
+        weights=one.weights.detach().cpu().numpy(),
+        queries=queries,
+        values=values,
+    )

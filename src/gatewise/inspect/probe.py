@@ -120,7 +120,7 @@ def _inputs(x: Any, mask: Any, reference: Tensor) -> tuple[tuple[Any, ...], Tens
     if _is_ragged(x):
         x, mask = pad(x)
     if isinstance(x, PackedSequence):
-        return (x.to(reference.device, reference.dtype),), mask
+        return (cast(Any, x).to(device=reference.device, dtype=reference.dtype),), mask
     parts = x if isinstance(x, tuple) else (x,)
     inputs = tuple(_tensor(part, reference, "x") for part in parts)
     return inputs, None if mask is None else _tensor(mask, reference, "mask").bool()

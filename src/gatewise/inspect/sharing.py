@@ -86,6 +86,8 @@ class SetSharing(Shown):
     rounding_errors: dict[str, float]
     penalty_share: float
     storage_shared_with: tuple[str, ...]
+    reverse: bool = False
+    """Whether the last time step is processed first."""
 
     @property
     def name(self) -> str:
@@ -270,6 +272,7 @@ def _set_sharing(one: _Found, found: list[_Found], trainable: bool) -> SetSharin
         storage_shared_with=tuple(
             _name(other) for other in found if other is not one and _shares_storage(one, other)
         ),
+        reverse=one.weights.specification.reverse,
     )
 
 
