@@ -29,7 +29,7 @@ for (const diagram of document.querySelectorAll(".unrolled")) {
     const table = made("table");
     table.className = "numbers";
     const top = table.createTHead().insertRow();
-    for (const name of ["gate", ...data.weights.map((one) => `‖∂L/∂${one}‖ by this step`)]) {
+    for (const name of ["gate", ...data.weights.map((one) => `‖∂L/∂${one}‖`)]) {
       const cell = made("th", name);
       cell.scope = "col";
       top.append(cell);
@@ -85,11 +85,15 @@ for (const reading of document.querySelectorAll(".reading")) {
   const values = JSON.parse(reading.querySelector("script").textContent);
   const choice = reading.querySelector(".unit-choice");
   const words = reading.querySelectorAll(".tokens span");
-  const colour = () => values[choice.value].forEach((value, at) => {
-    words[at].className = value < 0 ? "down" : "up";
-    words[at].style.setProperty("--size", `${Math.abs(value)}%`);
-    words[at].title = `h = ${(value / 100).toFixed(2)}`;
-  });
+  const colour = () => {
+    const states = values[choice.value];
+    const largest = Math.max(1, ...states.map(Math.abs));
+    states.forEach((value, at) => {
+      words[at].className = value < 0 ? "down" : "up";
+      words[at].style.setProperty("--size", `${Math.round(100 * Math.abs(value) / largest)}%`);
+      words[at].title = `h = ${(value / 100).toFixed(2)}`;
+    });
+  };
   choice.addEventListener("change", colour);
   colour();
 }
