@@ -40,6 +40,7 @@ def report(
 
     The data of the run are read and split again, so that the page shows its test part.
     """
+    from gatewise.cli.training_run import compare
     from gatewise.data import read, split
 
     if not (folder / RUN).is_file():
@@ -50,16 +51,23 @@ def report(
     found = read(plan.source, **plan.reading)
     parts = split(found, validation=plan.validation, seed=plan.seed)
     path = folder / PAGE if out is None else out
-    write_page(model, parts, folder, path, about=found.describe())
+    evaluated = parts.validation if parts.test is None else parts.test
+    figures = compare(model, parts.train, evaluated)
+    write_page(model, parts, folder, path, about=found.describe(), figures=figures)
     typer.echo(f"The report is in {path}.")
 
 
 def write_page(
-    model: Sequential, parts: Split, folder: Path, path: Path, *, about: Mapping[str, Any]
+    model: Sequential,
+    parts: Split,
+    folder: Path,
+    path: Path,
+    *,
+    about: Mapping[str, Any],
+    figures: Mapping[str, Mapping[str, float]],
 ) -> None:
     """Measure a finished run on its test part (or validation part) and write the page."""
     from gatewise.cli.outputs import outputs_of
-    from gatewise.cli.training_run import compare
     from gatewise.report import measure_report, write_report
 
     evaluated = parts.validation if parts.test is None else parts.test
@@ -68,7 +76,7 @@ def write_page(
         model,
         evaluated,
         predictions,
-        figures=compare(model, parts.train, evaluated),
+        figures=figures,
         history=_read_history(folder / HISTORY),
         settings=read_run(folder / RUN),
         part="validation" if parts.test is None else "test",
@@ -78,7 +86,12 @@ def write_page(
 
 
 def write_page_of_run(
-    model: Sequential, parts: Split, folder: Path, about: Mapping[str, Any]
+    model: Sequential,
+    parts: Split,
+    folder: Path,
+    *,
+    about: Mapping[str, Any],
+    figures: Mapping[str, Mapping[str, float]],
 ) -> str:
     """Write the page at the end of a run where it can be made; return the line that says so."""
     missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
@@ -88,7 +101,7 @@ def write_page_of_run(
             f"'gatewise[report]', then gatewise report {folder}."
         )
     try:
-        write_page(model, parts, folder, folder / PAGE, about=about)
+        write_page(model, parts, folder, folder / PAGE, about=about, figures=figures)
     except GatewiseError as error:  # the run itself is complete and saved
         return f"No page was made: {error}"
     return f"The report is in {folder / PAGE}."

@@ -65,7 +65,8 @@ def run(plan: Plan, folder: Path, *, quiet: bool) -> dict[str, Any]:
     watcher = _fit(ready, verbose=0 if quiet else 1)
     say(f"\nThe model is that of epoch {watcher.best_epoch + 1}.")
     result = _finish(ready, watcher, say)
-    say(write_page_of_run(ready.model, parts, folder, data.describe()))
+    about, figures = data.describe(), result["figures"]
+    say(write_page_of_run(ready.model, parts, folder, about=about, figures=figures))
     return result
 
 

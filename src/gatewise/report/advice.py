@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gatewise.inspect import GateActivity, GradientFlow, SharingMeasure, TrainingMeasure
+from gatewise.inspect.layout import joined
 from gatewise.report.outcomes import Confusion, Outcome
+
+FIGURE_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mae": "MAE", "rmse": "RMSE"}
+"""What the figures of `gatewise.data.score` are called on the page."""
 
 OVERFIT = 1.5
 """The last validation loss, relative to the best one, above which training went on too long."""
@@ -68,8 +72,9 @@ def _of_figures(figures: Mapping[str, Mapping[str, float]]) -> Iterator[Advice]:
         yield Advice(
             "warning",
             "No better than a simple baseline",
-            f"By {name}, {', '.join(better)} is at least as good. Do not use this model for that: "
-            "look for more data, other features, or a longer training.",
+            f"By {FIGURE_NAMES.get(name, name)}, {joined(better)} "
+            f"{'is' if len(better) == 1 else 'are'} at least as good. Do not use this model for "
+            "that: look for more data, other features, or a longer training.",
         )
 
 

@@ -14,6 +14,7 @@ from gatewise.errors import UnsupportedError
 from gatewise.inspect.layout import number, shape_text, size_text
 from gatewise.inspect.text import sharing_verdict, training_verdict
 from gatewise.inspect.text_dynamics import activity_verdict, flow_verdict
+from gatewise.report.advice import FIGURE_NAMES
 from gatewise.report.charts import draw_charts
 from gatewise.report.gates import draw_gates
 from gatewise.report.measure import Report
@@ -25,8 +26,6 @@ CLASSES_SHOWN = 20
 """How many classes the confusion matrix shows: the most frequent ones."""
 
 _LISTED = 4
-
-FIGURE_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mae": "MAE", "rmse": "RMSE"}
 
 
 def render_report(report: Report) -> str:

@@ -2,7 +2,10 @@
 // One panel of a group at a time, as its <select> says.
 for (const choice of document.querySelectorAll("select[data-shows]")) {
   const panels = document.querySelectorAll(`[data-panel="${choice.dataset.shows}"]`);
-  const show = () => panels.forEach((one) => { one.hidden = one.dataset.index !== choice.value; });
+  const show = () => panels.forEach((one) => {
+    one.hidden = one.dataset.index !== choice.value;
+    one.dispatchEvent(new Event("shown"));
+  });
   choice.addEventListener("change", show);
   show();
 }
@@ -76,8 +79,16 @@ for (const diagram of document.querySelectorAll(".unrolled")) {
     const at = steps.indexOf(document.activeElement);
     highlight(at < 0 ? focused : at, at >= 0);
   });
+  // What is shown first is the step that adds most, wherever it stands.
+  const strip = diagram.querySelector(".strip");
+  const reveal = () => {
+    const width = strip.scrollWidth / steps.length;
+    strip.scrollLeft = width * (focused + 0.5) - strip.clientWidth / 2;
+  };
+  diagram.addEventListener("shown", reveal);
   enter(focused);
   highlight(focused, false);
+  reveal();
 }
 
 // The words of a text, coloured by the state of the chosen unit.
