@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def photograph(page_file: Path) -> Image.Image:
-    """Return the chosen sections, with the fifth step of the unrolled network pointed at."""
+    """Return the chosen sections, with a step of the unrolled network pointed at."""
     with sync_playwright() as playwright:
         path = shutil.which("chromium")
         flags = ["--headless", "--no-sandbox", "--disable-gpu"]
@@ -44,7 +44,7 @@ def photograph(page_file: Path) -> Image.Image:
         page.goto(page_file.as_uri())
         others = "".join(f":not(#{name})" for name in SHOWN)
         page.add_style_tag(content=f"nav, footer, section{others} {{ display: none }}")
-        page.locator(".step").nth(4).hover()
+        page.locator(".step").nth(9).hover()
         shot = page.screenshot(full_page=True)
         browser.close()
     return Image.open(io.BytesIO(shot)).convert("RGB")
