@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from gatewise.errors import InputError
 from gatewise.inspect import measure_attention, render_attention
 from gatewise.inspect.attention import AttentionMeasure
-from gatewise.layers import LSTM, AdditiveAttention, Attention
+from gatewise.layers import (
+    LSTM,
+    AdditiveAttention,
+    Attention,
+    Dense,
+    Embedding,
+    GlobalAveragePooling1D,
+    Input,
+)
+from gatewise.models import Model
 
 X = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
 REAL = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]).bool()
@@ -67,6 +76,18 @@ def test_a_layer_used_twice_is_measured_twice_and_asked_weights_still_come() -> 
     asking = Looking(Attention(), nn.LSTM(3, 4, batch_first=True), return_attention_scores=True)
     assert isinstance(asking(X), tuple)
     assert measure_attention(asking, X).layers[0].weights.shape == (2, 6, 6)
+
+
+def test_a_functional_model_brings_its_masks() -> None:
+    ids = Input((6,), dtype="int64")
+    states = LSTM(4, return_sequences=True)(Embedding(9, 3, mask_zero=True)(ids))
+    looked = Attention(name="looking")([states, states])
+    model = Model(ids, Dense(1)(GlobalAveragePooling1D()(looked)))
+    tokens = np.array([[1, 2, 3, 4, 5, 6], [7, 8, 1, 0, 0, 0]])
+    one = measure_attention(model, tokens)["looking"]
+    np.testing.assert_array_equal(one.values, tokens > 0)
+    assert (one.weights[1, :, 3:] == 0).all() and one.weights.shape == (2, 6, 6)
+    assert np.isnan(one.entropy[1, 3:]).all()
 
 
 def test_torch_s_multihead_attention() -> None:

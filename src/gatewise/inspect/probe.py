@@ -115,7 +115,7 @@ def predict_on(twin: nn.Module, x: Any, mask: Any) -> int:
     return int(first.batch_sizes[0]) if isinstance(first, PackedSequence) else len(first)
 
 
-def _inputs(x: Any, mask: Any, reference: Tensor) -> tuple[tuple[Any, ...], Tensor | None]:
+def _inputs(x: Any, mask: Any, reference: Tensor) -> tuple[tuple[Any, ...], Any]:
     """Return the model's inputs and the mask as tensors; series of different lengths are padded."""
     if _is_ragged(x):
         x, mask = pad(x)
@@ -123,7 +123,13 @@ def _inputs(x: Any, mask: Any, reference: Tensor) -> tuple[tuple[Any, ...], Tens
         return (cast(Any, x).to(device=reference.device, dtype=reference.dtype),), mask
     parts = x if isinstance(x, tuple) else (x,)
     inputs = tuple(_tensor(part, reference, "x") for part in parts)
-    return inputs, None if mask is None else _tensor(mask, reference, "mask").bool()
+    if isinstance(mask, tuple):  # one an input
+        return inputs, tuple(_mask(part, reference) for part in mask)
+    return inputs, _mask(mask, reference)
+
+
+def _mask(mask: Any, reference: Tensor) -> Tensor | None:
+    return None if mask is None else _tensor(mask, reference, "mask").bool()
 
 
 def penalty_of(model: nn.Module) -> Tensor | None:
@@ -148,9 +154,7 @@ def _loss_of(model: nn.Module, loss: Any) -> losses.Loss:
     return losses.get(compiled.loss)
 
 
-def _predict(
-    model: nn.Module, inputs: tuple[Any, ...], mask: Tensor | None
-) -> tuple[Any, Tensor | None]:
+def _predict(model: nn.Module, inputs: tuple[Any, ...], mask: Any) -> tuple[Any, Tensor | None]:
     """Call the model and return its prediction with the mask that belongs to it."""
     forward_with_mask = getattr(model, "forward_with_mask", None)
     if forward_with_mask is not None:
