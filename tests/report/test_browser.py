@@ -141,6 +141,7 @@ def test_the_keyboard_does_what_the_mouse_does(opened: Opened, report: Report) -
     page.keyboard.press("ArrowRight")
     last = steps.count() - 1
     assert diagram.locator(".step.on").get_attribute("data-step") == str(last)
+    assert steps.nth(last).get_attribute("aria-selected") == "true"
     assert steps.evaluate_all("all => all.filter(one => one.tabIndex === 0).length") == 1
     page.keyboard.press("Tab")
     assert diagram.locator(".shared.on").count() == 0

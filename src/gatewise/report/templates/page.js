@@ -50,7 +50,10 @@ for (const diagram of document.querySelectorAll(".unrolled")) {
     detail.replaceChildren(head, scroll);
   };
   const highlight = (at, pointed) => {
-    steps.forEach((one, index) => one.classList.toggle("on", index === at));
+    steps.forEach((one, index) => {
+      one.classList.toggle("on", index === at);
+      one.setAttribute("aria-selected", String(index === at));
+    });
     shared.classList.toggle("on", pointed);
     reader.textContent = pointed ? `read by step t = ${data.steps[at].t}` : "";
     describe(data.steps[at]);
