@@ -137,6 +137,8 @@ def test_advice_follows_from_what_was_measured(report: Report) -> None:
     assert titles(late)["Still improving"] == "note"
     by_heart = replace(evidence, history={"val_loss": [1.0, 2.0, 4.0]})
     assert "It learnt the training part by heart in the end" in titles(by_heart)
+    lost = replace(evidence, history={"val_loss": [np.nan, np.nan]})
+    assert titles(lost) == {"No warning": "good"}
     never = Confusion(("a", "b"), np.array([[1, 0], [1, 0]]), "series")
     assert titles(replace(evidence, outcome=never))["Classes that are never predicted"] == "warning"
     flow = report.flow.sets[0]

@@ -80,7 +80,7 @@ def _of_figures(figures: Mapping[str, Mapping[str, float]]) -> Iterator[Advice]:
 
 def _of_history(history: Mapping[str, Sequence[float]]) -> Iterator[Advice]:
     losses = history.get("val_loss", ())
-    if len(losses) < 2:
+    if len(losses) < 2 or not np.isfinite(losses).any():
         return
     best = int(np.nanargmin(losses))
     if losses[-1] > OVERFIT * losses[best]:
