@@ -65,3 +65,13 @@ def test_recurrent(tmp_path: Path):
     assert all(row["ours_ms"] > 0 and row["ratio"] > 0 for row in content["rows"])
     assert len(printed) == 1 + len(content["rows"]) + 1
     assert printed[-1].startswith("2 random shapes: geometric mean")
+
+
+def test_inspect_large(tmp_path: Path):
+    target = tmp_path / "inspect.json"
+    small = ["--steps", "12", "--units", "8", "--batch", "2", "--json", str(target)]
+    printed = _run("inspect_large.py", *small).splitlines()
+    content = json.loads(target.read_text())
+    assert content["parameters"] == 4 * 8 * (256 + 8 + 1) + 9
+    assert set(content["seconds"]) == {"parameters", "training", "sharing", "flow", "gates"}
+    assert len(printed) == 1 + 5 + 1 and printed[-1].lstrip().startswith("all")

@@ -46,6 +46,7 @@ def test_the_folder_holds_model_history_and_run(trained):
     assert sorted(path.name for path in trained.iterdir()) == [
         "history.csv",
         "model.safetensors",
+        "report.html",
         "run.toml",
     ]
     with (trained / "history.csv").open() as file:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import gatewise.nn
-from gatewise.errors import InputError, UnsupportedError
+from gatewise.errors import InputError
 from gatewise.inspect import SetActivity, measure_gates, render_gates_activity
 from gatewise.inspect import activity as activity_module
 from gatewise.inspect.layout import cell_width
@@ -254,8 +254,6 @@ def test_bad_use_gets_a_clear_error() -> None:
         measure_gates(gatewise.nn.LSTM(3, 4), x, mask=torch.ones(BATCH, STEPS))
     with pytest.raises(InputError, match="no recurrent layer"):
         measure_gates(Sequential([Dense(3, input_shape=(3,))]), x)
-    with pytest.raises(UnsupportedError, match="accelerate"):
-        measure_gates(nn.GRU(3, 4), x)
     with pytest.raises(InputError, match=r"No weight set is called 'x'\. Known: 'lstm'"):
         measure_gates(model, x)["x"]
 

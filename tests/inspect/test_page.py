@@ -35,6 +35,8 @@ def test_python_blocks_print_what_the_page_shows(monkeypatch, tmp_path: Path) ->
         else:
             assert shape(printed) == shape(block)
             compared += 1
-    assert compared == 4
+    assert compared == 6
     drawn = sorted(path.name for path in tmp_path.glob("*.png"))
-    assert drawn == ["flow.png", "gates.png", "history.png", "saturation.png"]
+    assert drawn == [
+        f"{name}.png" for name in ("flow", "gates", "history", "saturation", "text", "unrolled")
+    ]

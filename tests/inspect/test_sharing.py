@@ -405,14 +405,6 @@ def test_padding_may_be_nan() -> None:
     assert np.array_equal(clean.sets[0].uses[0].totals, dirty.sets[0].uses[0].totals)
 
 
-def test_torchs_own_layers_are_refused_with_the_cure() -> None:
-    model = nn.ModuleDict({"encoder": nn.LSTM(3, 4)})
-    with pytest.raises(
-        UnsupportedError, match=r"'encoder' is a torch.nn.LSTM.*accelerate\(model\)"
-    ):
-        measure_sharing(model, torch.ones(1, 2, 3), torch.ones(1), loss="mse")
-
-
 def test_a_projected_lstm_is_refused() -> None:
     model = Torchlike(gatewise.nn.LSTM(3, 4, proj_size=2, batch_first=True))
     with pytest.raises(UnsupportedError, match=r"'recurrent' .* ran its kernel 0 times"):

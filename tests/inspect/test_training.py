@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import gatewise.nn
 from gatewise import losses, optimizers
 from gatewise.cells import split_gates
-from gatewise.errors import InputError, UnsupportedError
+from gatewise.errors import InputError
 from gatewise.inspect import TrainingMeasure, measure_training
 from gatewise.layers import GRU, LSTM, Dense, Dropout, Embedding, SimpleRNN
 from gatewise.models import Sequential
@@ -324,8 +324,6 @@ def test_bad_use_gets_a_clear_error() -> None:
     foreign = torch.optim.SGD(nn.Linear(1, 1).parameters())
     with pytest.raises(InputError, match="SGD given holds no parameter of this Classifier"):
         measure_training(model, x, y, loss="mse", optimizer=foreign)
-    with pytest.raises(UnsupportedError, match="accelerate"):
-        measured(nn.Sequential(nn.GRU(4, 2)), x, y)
     measure = measured(model, x, y)
     with pytest.raises(InputError, match=r"No weight set is called 'x'. Known: 'recurrent'"):
         measure["x"]

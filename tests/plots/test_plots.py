@@ -127,6 +127,7 @@ def test_history_shows_training_and_validation() -> None:
     assert list(training.get_xdata()) == [1, 2, 3] and list(training.get_ydata()) == values["loss"]
     assert list(validation.get_ydata()) == values["val_loss"]
     assert (list(best.get_xdata()), list(best.get_ydata())) == ([2], [1.0])
+    drawn(plot_history({"loss": [1.0], "val_loss": [np.nan]}))  # no best epoch to mark
     model = compiled(LSTM(2, input_shape=(None, 1)))
     history = model.fit(np.ones((4, 3, 1)), np.ones((4, 1)), epochs=2, verbose=0)
     drawn(plot_history(history))

@@ -178,6 +178,41 @@ def test_a_learning_rate_that_throws_the_weights_is_named() -> None:
     assert any("the learning rate is too large: one step moved" in one for one in words)
 
 
+def test_a_nan_in_the_making_is_named_before_it_comes() -> None:
+    model = model_of(SimpleRNN(4, activation="linear", input_shape=(None, 3)))
+    kernel, _, *rest = model.get_weights()
+    model.set_weights([kernel, np.eye(4, dtype="float32") * 8.0, *rest])
+    model.compile(loss="mse", optimizer=SGD(1e-30))
+    words = caught(model, *data(steps=12))
+    making = [one for one in words if "NaN in the making" in one]
+    assert len(making) == 2 and all(one.startswith("Step 1") for one in making)
+    assert "h of simple_rnn reaches" in making[0] and "clipnorm=1.0" in making[0]
+    assert "the gradient in simple_rnn reaches" in making[1]
+    weighty = model_of(LSTM(4, input_shape=(None, 3)))
+    weighty.set_weights([*weighty.get_weights()[:-1], np.full(1, 2e6, "float32")])
+    weighty.compile(loss="mse", optimizer=SGD(1e-12))
+    words = caught(weighty, *data())
+    assert any("NaN in the making: the weight dense.bias reaches 2e+06" in one for one in words)
+
+
+def test_tensorboard_holds_what_was_measured(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of tensorboard's own imports
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        callback = Diagnose(every=2, warn=False, log_dir=tmp_path)
+        model, (x, y) = model_of(LSTM(5, input_shape=(None, 3))), data()
+        model.fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=[callback])
+        events = EventAccumulator(str(tmp_path / "diagnose"))
+        events.Reload()
+    assert [one.step for one in events.Scalars("lstm/growth")] == [0, 2]
+    for one, record in zip(events.Scalars("lstm/growth"), callback.records, strict=True):
+        assert one.value == pytest.approx(record["sets"]["lstm"]["growth"], rel=1e-6)
+    [first, _] = events.Scalars("update_ratio/lstm.kernel")
+    assert first.value == pytest.approx(callback.records[0]["update_ratios"]["lstm.kernel"])
+
+
 def test_an_embedding_s_output_is_no_data_to_scale() -> None:
     model = model_of(Embedding(9, 4, mask_zero=True), LSTM(3))
     ids = np.array([[1, 2, 3, 0], [4, 5, 0, 0]])

@@ -59,18 +59,8 @@ def explain(
 
 def _batch(model: Sequential, source: str) -> tuple[Any, Any, Any]:
     """Return the first series with labels, padded, their targets and the mask."""
-    import numpy as np
-
     from gatewise.cli.labelled import labelled_data
-    from gatewise.data import pad
+    from gatewise.data.padded import padded_batch
 
     data = labelled_data(source, model.preprocessing)
-    first = data.take(range(min(_MEASURED, len(data))))
-    x, mask = pad(model.preprocessing(first))
-    y = model.preprocessing.targets(first)
-    if isinstance(y, list):  # a class a step: the padding's does not count
-        padded = np.zeros(mask.shape, dtype=np.int64)
-        for row, classes in enumerate(y):
-            padded[row, : len(classes)] = classes
-        y = padded
-    return x, y, mask
+    return padded_batch(model.preprocessing, data.take(range(min(_MEASURED, len(data)))))

@@ -12,6 +12,7 @@ from gatewise.cli.demo import demo
 from gatewise.cli.evaluate import evaluate
 from gatewise.cli.explain import explain
 from gatewise.cli.predict import predict
+from gatewise.cli.report import report
 from gatewise.cli.summary import summary
 from gatewise.cli.train import train
 from gatewise.errors import GatewiseError, NonFiniteError
@@ -88,6 +89,7 @@ _EXAMPLES = {
     evaluate: "gatewise evaluate japanese-vowels-run japanese-vowels --json",
     summary: "gatewise summary sensors-run --gates",
     explain: "gatewise explain japanese-vowels-run japanese-vowels",
+    report: "gatewise report japanese-vowels-run -o report.html",
     data: "gatewise data japanese-vowels",
     demo: "gatewise demo --text 'and he said unto them'",
 }

@@ -89,7 +89,7 @@ def train(
     """Train a model on FILE: say what is in it, train, test beside simple baselines, and save.
 
     Settings that are not given follow from the task and the shape of the data. The folder holds
-    model.safetensors, history.csv and run.toml.
+    model.safetensors, history.csv, run.toml and, with the extra `report`, report.html.
     """
     from gatewise.cli.training_run import run
 

@@ -17,6 +17,7 @@ from gatewise.cli.building import build_model, data_shape, model_of_function
 from gatewise.cli.defaults import Settings, defaults, validation_share
 from gatewise.cli.outputs import outputs_of
 from gatewise.cli.plan import Plan, tables_of
+from gatewise.cli.report import write_page_of_run
 from gatewise.cli.run_folder import BACKUP, HISTORY, MODEL, RUN, write_history, write_run
 from gatewise.data import baselines, prepare, read, score, split
 from gatewise.errors import InputError, NonFiniteError
@@ -63,7 +64,10 @@ def run(plan: Plan, folder: Path, *, quiet: bool) -> dict[str, Any]:
     say(f"  training  {showing.settings_line(ready.settings)}\n")
     watcher = _fit(ready, verbose=0 if quiet else 1)
     say(f"\nThe model is that of epoch {watcher.best_epoch + 1}.")
-    return _finish(ready, watcher, say)
+    result = _finish(ready, watcher, say)
+    about, figures = data.describe(), result["figures"]
+    say(write_page_of_run(ready.model, parts, folder, about=about, figures=figures))
+    return result
 
 
 def _prepare(plan: Plan, parts: Split, device: torch.device, folder: Path) -> _Ready:

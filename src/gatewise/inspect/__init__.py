@@ -6,6 +6,7 @@ those into text. Nothing here prints, and no measure changes the model.
 """
 
 from gatewise.inspect.activity import GateActivity, SetActivity, Signal, measure_gates
+from gatewise.inspect.attention import AttentionMeasure, AttentionWeights, measure_attention
 from gatewise.inspect.counting import Convention
 from gatewise.inspect.flow import GradientFlow, SetFlow, StateFlow, measure_gradient_flow
 from gatewise.inspect.parameters import (
@@ -23,6 +24,7 @@ from gatewise.inspect.text import (
     render_summary,
     render_training,
 )
+from gatewise.inspect.text_attention import render_attention
 from gatewise.inspect.text_dynamics import render_gates_activity, render_gradient_flow
 from gatewise.inspect.training import (
     SetTraining,
@@ -30,8 +32,11 @@ from gatewise.inspect.training import (
     WeightTraining,
     measure_training,
 )
+from gatewise.inspect.within import return_cell_sequence, return_gates
 
 __all__ = [
+    "AttentionMeasure",
+    "AttentionWeights",
     "Convention",
     "GateActivity",
     "GateWeight",
@@ -49,11 +54,13 @@ __all__ = [
     "TrainingMeasure",
     "Use",
     "WeightTraining",
+    "measure_attention",
     "measure_gates",
     "measure_gradient_flow",
     "measure_parameters",
     "measure_sharing",
     "measure_training",
+    "render_attention",
     "render_conventions",
     "render_gates",
     "render_gates_activity",
@@ -61,4 +68,6 @@ __all__ = [
     "render_sharing",
     "render_summary",
     "render_training",
+    "return_cell_sequence",
+    "return_gates",
 ]

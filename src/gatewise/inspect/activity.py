@@ -20,6 +20,7 @@ from gatewise.cells import Specification, split_gates
 from gatewise.errors import InputError
 from gatewise.inspect.passes import SetPass, set_passes, use_name
 from gatewise.inspect.probe import run_forward
+from gatewise.inspect.showing import Shown
 from gatewise.inspect.walk import find_set
 
 ENDS = {"sigmoid": (0.1, 0.9), "hard_sigmoid": (0.1, 0.9), "tanh": (-0.9, 0.9)}
@@ -42,7 +43,7 @@ KEEPERS = {"lstm": "f", "gru": "z"}
 
 
 @dataclass(frozen=True, eq=False)
-class Signal:
+class Signal(Shown):
     """One gate or state of a weight set, over all units, real steps and samples.
 
     ``mean``, ``deviation``, ``largest`` (of the absolute value) are (H,), one number a unit.
@@ -82,7 +83,7 @@ class Signal:
 
 
 @dataclass(frozen=True, eq=False)
-class SetActivity:
+class SetActivity(Shown):
     """What the gates and states of one use of a weight set did.
 
     ``signals`` holds i, f, g, o, h, c of an LSTM; z, r, candidate, h of a GRU; h of a simple RNN.
@@ -128,7 +129,7 @@ class SetActivity:
 
 
 @dataclass(frozen=True, eq=False)
-class GateActivity:
+class GateActivity(Shown):
     """What the gates of every recurrent weight set of a model do on a batch."""
 
     sets: tuple[SetActivity, ...]
@@ -144,11 +145,6 @@ class GateActivity:
 
     def __getitem__(self, name: str) -> SetActivity:
         return find_set(self.sets, name)
-
-    def _repr_html_(self) -> str:
-        from gatewise.inspect.html import html_of_activity
-
-        return html_of_activity(self)
 
 
 def measure_gates(
@@ -168,7 +164,7 @@ def measure_gates(
     steps) are arrays or tensors; a tuple is called as ``model(*x)``.
 
     Raises:
-        UnsupportedError: the model holds a torch.nn recurrent layer (the message gives the cure).
+        UnsupportedError: a torch.nn recurrent layer with hooks or in a subclass of its own.
         InputError: no recurrent layer, a model not built, a sample or unit that is not there, or a
         ``mask`` for a module that takes none.
 

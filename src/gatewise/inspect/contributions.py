@@ -18,7 +18,7 @@ from torch import Tensor
 from gatewise.cells.scan import previous_outputs
 from gatewise.kernels import Record, ops
 
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 32 * 2**20
 """How much memory the terms of one piece of time may take."""
 
 WEIGHT_NAMES = ("kernel", "recurrent_kernel", "bias")
@@ -50,10 +50,11 @@ def step_contributions(record: Record, keep: bool) -> Contributions:
         name: torch.zeros_like(weight, dtype=torch.float64)
         for name, weight in zip(names, record.weights, strict=True)
     }
+    rooms: dict[str, Tensor] = {}
     for pieces in _pieces(record):
         for name, piece in zip(names, pieces, strict=True):
             # In double precision: the sum must not add errors of its own, nor tiny squares vanish.
-            exact = piece.double()
+            exact = _exact(piece, rooms, name)
             sums[name] += exact.sum(dim=0)
             norms[name].append(_norms_by_gate(exact, len(gates)))
             if keep:
@@ -66,6 +67,18 @@ def step_contributions(record: Record, keep: bool) -> Contributions:
         _sizes(record),
         {name: torch.cat(parts) for name, parts in terms.items()} if keep else None,
     )
+
+
+def _exact(piece: Tensor, rooms: dict[str, Tensor], name: str) -> Tensor:
+    """Return a piece in double precision, in the room that the pieces before it have used.
+
+    Fresh memory for each piece would cost more than everything that is computed with it.
+    """
+    if piece.dtype == torch.float64:
+        return piece
+    if name not in rooms or len(rooms[name]) < len(piece):
+        rooms[name] = torch.empty(piece.shape, dtype=torch.float64, device=piece.device)
+    return rooms[name][: len(piece)].copy_(piece)
 
 
 def _pieces(record: Record) -> Iterator[list[Tensor]]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatewise.cells import GATES
+from gatewise.inspect.showing import Shown
 
 
 @dataclass(frozen=True)
-class Convention:
+class Convention(Shown):
     """One library's count of a weight set: ``count`` is None where it has no such layer."""
 
     library: str
@@ -22,7 +23,7 @@ class Convention:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(Shown):
     """What a recurrent weight set is made of; ``output_size`` is that of the h that recurs."""
 
     cell: str

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from gatewise.errors import InputError
 from gatewise.inspect.passes import SetPass, set_passes, use_name
 from gatewise.inspect.probe import run_probe
+from gatewise.inspect.showing import Shown
 from gatewise.inspect.state_norms import Injection, injected, state_norms
 from gatewise.inspect.walk import find_set, train_recurrent_weights
 
@@ -42,7 +43,7 @@ TRUNCATION_LOSS = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class StateFlow:
+class StateFlow(Shown):
     """The gradient of one state, "h" or "c".
 
     ``by_step`` (T,) is ‖dL/dh_t‖ over the batch, h_t being the state after step t, at its own
@@ -57,7 +58,7 @@ class StateFlow:
 
 
 @dataclass(frozen=True, eq=False)
-class SetFlow:
+class SetFlow(Shown):
     """The gradient's way back through one use of a weight set.
 
     ``states`` holds the flow of "h" (and "c"); ``by_lag[k]`` is that of the whole state,
@@ -156,7 +157,7 @@ class SetFlow:
 
 
 @dataclass(frozen=True, eq=False)
-class GradientFlow:
+class GradientFlow(Shown):
     """How the gradient flows back through every recurrent weight set of a model."""
 
     sets: tuple[SetFlow, ...]
@@ -165,11 +166,6 @@ class GradientFlow:
 
     def __getitem__(self, name: str) -> SetFlow:
         return find_set(self.sets, name)
-
-    def _repr_html_(self) -> str:
-        from gatewise.inspect.html import html_of_flow
-
-        return html_of_flow(self)
 
 
 def measure_gradient_flow(
@@ -195,7 +191,7 @@ def measure_gradient_flow(
     The cost beyond the pass itself is one scan back over the batch and one over ``pairs`` rows.
 
     Raises:
-        UnsupportedError: the model holds a torch.nn recurrent layer (the message gives the cure).
+        UnsupportedError: a torch.nn recurrent layer with hooks or in a subclass of its own.
         InputError: no recurrent layer, a model not built, no loss, a prediction that is no tensor,
         or ``pairs`` below 1. NonFiniteError: the loss on this batch is NaN or infinite.
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from gatewise.cells import WeightSet, split_gates
 from gatewise.inspect.counting import Convention, Sizes, conventions, product
+from gatewise.inspect.showing import Shown
 from gatewise.inspect.walk import Place, module_name, named_layers, once, walk
 from gatewise.inspect.weights import SYMBOLS, counted_sets, source_parameters
 from gatewise.kernels import Choice, Request, choose
@@ -17,7 +18,7 @@ from gatewise.layers import Layer, Masking
 
 
 @dataclass(frozen=True)
-class GateWeight:
+class GateWeight(Shown):
     """One gate's part of W, U or b: its shape, its count, and whether it is trained."""
 
     gate: str
@@ -33,7 +34,7 @@ class GateWeight:
 
 
 @dataclass(frozen=True)
-class SetLedger:
+class SetLedger(Shown):
     """One set of weights, used by every time step of one cell.
 
     ``layer`` and ``label`` name it ("bidirectional", "forward"). ``units`` is H and
@@ -121,7 +122,7 @@ class SetLedger:
 
 
 @dataclass(frozen=True)
-class LayerLedger:
+class LayerLedger(Shown):
     """One layer: its name, class, output shape, counts, and its recurrent weight sets.
 
     ``output_shape`` has None for sizes that depend on the data, and is itself None where the module
@@ -143,7 +144,7 @@ class LayerLedger:
 
 
 @dataclass(frozen=True)
-class ParameterLedger:
+class ParameterLedger(Shown):
     """All parameters of a model; each parameter is counted once, however often it is used."""
 
     name: str
@@ -162,11 +163,6 @@ class ParameterLedger:
     def frozen_bytes(self) -> int:
         """The size of the parameters that are not trained."""
         return self.bytes - self.trainable_bytes
-
-    def _repr_html_(self) -> str:
-        from gatewise.inspect.html import html_of_ledger
-
-        return html_of_ledger(self)
 
 
 def measure_parameters(model: nn.Module) -> ParameterLedger:

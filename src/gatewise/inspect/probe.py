@@ -10,16 +10,18 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from gatewise import losses
 from gatewise.data.padding import pad
 from gatewise.errors import InputError, NonFiniteError
+from gatewise.inspect.opening import open_layers, require_openable
 from gatewise.inspect.walk import Place, measurable_places
 from gatewise.kernels import Record, recording
 
@@ -52,10 +54,10 @@ def run_probe(
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> Probe:
     """Copy the model (and its optimizer), run the training objective forward and backward once."""
-    measurable_places(model)
+    require_openable(model)
     chosen_loss = _loss_of(model, loss)
     twin, twin_optimizer = copy.deepcopy((model, optimizer))
-    twin.eval()
+    twin = open_layers(twin).eval()
     twin.zero_grad(set_to_none=True)
     if prepare is not None:
         prepare(twin)
@@ -80,38 +82,54 @@ def run_probe(
         _require_finite(objective)
         if objective.requires_grad:
             objective.backward()
-    return Probe(twin, places, calls, objective.item(), len(labels), twin_optimizer)
+    found = [[call.records() for call in own] for own in calls]
+    return Probe(twin, places, found, objective.item(), len(labels), twin_optimizer)
 
 
 @torch.no_grad()
 def run_forward(model: nn.Module, x: Any, mask: Any = None) -> Probe:
     """Copy the model and run it forward once: what its gates do needs neither labels nor a loss."""
-    measurable_places(model)
-    if mask is not None and not hasattr(model, "forward_with_mask"):
+    require_openable(model)
+    twin = open_layers(copy.deepcopy(model)).eval()
+    places = measurable_places(twin)
+    with recording() as records, _calls(places, records) as calls:
+        predict_on(twin, x, mask)
+    found = [[call.records() for call in own] for own in calls]
+    batch = max((len(r.x) for own in found for call in own for r in call), default=0)
+    return Probe(twin, places, found, math.nan, batch)
+
+
+@torch.no_grad()
+def predict_on(twin: nn.Module, x: Any, mask: Any) -> int:
+    """Run a copied model forward on data as they were given; return the size of the batch."""
+    if mask is not None and not hasattr(twin, "forward_with_mask"):
         raise InputError(
-            f"{type(model).__name__} is called as model(x), so its layers would not see mask=. "
+            f"{type(twin).__name__} is called as model(x), so its layers would not see mask=. "
             "Pass everything that its forward takes as a tuple, e.g. x=(x, mask)."
         )
-    twin = copy.deepcopy(model).eval()
-    places = measurable_places(twin)
-    reference = next(twin.parameters())
+    reference = next(twin.parameters(), torch.zeros(()))
     inputs, mask = _inputs(x, mask, reference)
-    with (
-        _same_random_state(reference.device),
-        recording() as records,
-        _calls(places, records) as calls,
-    ):
+    with _same_random_state(reference.device):
         _predict(twin, inputs, mask)
-    return Probe(twin, places, calls, math.nan, len(inputs[0]))
+    first = inputs[0]
+    return int(first.batch_sizes[0]) if isinstance(first, PackedSequence) else len(first)
 
 
-def _inputs(x: Any, mask: Any, reference: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+def _inputs(x: Any, mask: Any, reference: Tensor) -> tuple[tuple[Any, ...], Any]:
     """Return the model's inputs and the mask as tensors; series of different lengths are padded."""
     if _is_ragged(x):
         x, mask = pad(x)
+    if isinstance(x, PackedSequence):
+        return (cast(Any, x).to(device=reference.device, dtype=reference.dtype),), mask
     parts = x if isinstance(x, tuple) else (x,)
     inputs = tuple(_tensor(part, reference, "x") for part in parts)
-    return inputs, None if mask is None else _tensor(mask, reference, "mask").bool()
+    if isinstance(mask, tuple):  # one an input
+        return inputs, tuple(_mask(part, reference) for part in mask)
+    return inputs, _mask(mask, reference)
+
+
+def _mask(mask: Any, reference: Tensor) -> Tensor | None:
+    return None if mask is None else _tensor(mask, reference, "mask").bool()
 
 
 def penalty_of(model: nn.Module) -> Tensor | None:
@@ -136,9 +154,7 @@ def _loss_of(model: nn.Module, loss: Any) -> losses.Loss:
     return losses.get(compiled.loss)
 
 
-def _predict(
-    model: nn.Module, inputs: tuple[Tensor, ...], mask: Tensor | None
-) -> tuple[Any, Tensor | None]:
+def _predict(model: nn.Module, inputs: tuple[Any, ...], mask: Any) -> tuple[Any, Tensor | None]:
     """Call the model and return its prediction with the mask that belongs to it."""
     forward_with_mask = getattr(model, "forward_with_mask", None)
     if forward_with_mask is not None:
@@ -157,10 +173,50 @@ def _require_tensor(model: nn.Module, prediction: Any) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Call:
+    """The records that one call of a module made, and where each sample stands in them."""
+
+    made: list[Record]
+    order: Tensor | None
+
+    def records(self) -> list[Record]:
+        """Return them with the samples in the caller's order: packed data stand by length."""
+        if self.order is None:
+            return self.made
+        return [reordered(record, self.order) for record in self.made]
+
+
+def reordered(record: Record, order: Tensor) -> Record:
+    """Return a record with its samples in another order."""
+
+    def rows(part: Tensor | None) -> Tensor | None:
+        return part if part is None or part.dim() == 1 else part.index_select(0, order)
+
+    return replace(
+        record,
+        x=record.x.index_select(0, order),
+        state=[part.index_select(0, order) for part in record.state],
+        grad_final_state=[rows(part) for part in record.grad_final_state],
+        **{name: rows(getattr(record, name)) for name in _BY_SAMPLE},
+    )
+
+
+_BY_SAMPLE = (
+    "mask",
+    "recurrent_dropout",
+    "outputs",
+    "gates",
+    "saved",
+    "gate_cotangents",
+    "grad_outputs",
+)
+
+
 @contextmanager
-def _calls(places: list[Place], records: list[Record]) -> Iterator[list[list[list[Record]]]]:
+def _calls(places: list[Place], records: list[Record]) -> Iterator[list[list[_Call]]]:
     """Sort the records by the module and the call that made them."""
-    calls: list[list[list[Record]]] = [[] for _ in places]
+    calls: list[list[_Call]] = [[] for _ in places]
     starts: list[int] = []
     handles = []
     for place, own in zip(places, calls, strict=True):
@@ -169,7 +225,9 @@ def _calls(places: list[Place], records: list[Record]) -> Iterator[list[list[lis
             starts.append(len(records))
 
         def after(module: nn.Module, arguments: Any, output: Any, own: list = own) -> None:
-            own.append(records[starts.pop() :])
+            packed = next((part for part in arguments if isinstance(part, PackedSequence)), None)
+            order = None if packed is None else packed.unsorted_indices
+            own.append(_Call(records[starts.pop() :], order))
 
         handles.append(place.module.register_forward_pre_hook(before))
         handles.append(place.module.register_forward_hook(after))

@@ -21,6 +21,7 @@ from gatewise.cells import WeightSet
 from gatewise.inspect.contributions import Contributions, step_contributions
 from gatewise.inspect.passes import require_one_pass_a_set
 from gatewise.inspect.probe import penalty_of, run_probe
+from gatewise.inspect.showing import Shown
 from gatewise.inspect.walk import (
     Place,
     find_set,
@@ -35,7 +36,7 @@ _TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
 
 
 @dataclass(frozen=True, eq=False)
-class Use:
+class Use(Shown):
     """One call of a layer in the forward pass, and what each of its time steps contributed.
 
     ``norms[weight][gate]`` is (T,): the L2 norm of time step t's contribution to the gradient of
@@ -61,7 +62,7 @@ class Use:
 
 
 @dataclass(frozen=True, eq=False)
-class SetSharing:
+class SetSharing(Shown):
     """One set of weights, with all its uses.
 
     ``relative_errors[weight]`` is ‖Σ_t contribution_t - gradient‖ / ‖gradient‖, the sum running
@@ -85,6 +86,8 @@ class SetSharing:
     rounding_errors: dict[str, float]
     penalty_share: float
     storage_shared_with: tuple[str, ...]
+    reverse: bool = False
+    """Whether the last time step is processed first."""
 
     @property
     def name(self) -> str:
@@ -103,7 +106,7 @@ class SetSharing:
 
 
 @dataclass(frozen=True, eq=False)
-class SharingMeasure:
+class SharingMeasure(Shown):
     """Which weight sets the model has, and how the time steps share each of them."""
 
     sets: tuple[SetSharing, ...]
@@ -143,11 +146,6 @@ class SharingMeasure:
     def __getitem__(self, name: str) -> SetSharing:
         return find_set(self.sets, name)
 
-    def _repr_html_(self) -> str:
-        from gatewise.inspect.html import html_of_sharing
-
-        return html_of_sharing(self)
-
 
 def measure_sharing(
     model: nn.Module,
@@ -170,7 +168,7 @@ def measure_sharing(
     are kept, T times the size of the weights.
 
     Raises:
-        UnsupportedError: the model holds a torch.nn recurrent layer (the message gives the cure).
+        UnsupportedError: a torch.nn recurrent layer with hooks or in a subclass of its own.
         InputError: no recurrent layer, a model not built, no loss, or a prediction that is no
         tensor. NonFiniteError: the loss on this batch is NaN or infinite.
 
@@ -274,6 +272,7 @@ def _set_sharing(one: _Found, found: list[_Found], trainable: bool) -> SetSharin
         storage_shared_with=tuple(
             _name(other) for other in found if other is not one and _shares_storage(one, other)
         ),
+        reverse=one.weights.specification.reverse,
     )
 
 
@@ -330,7 +329,11 @@ def _shares_storage(one: _Found, other: _Found) -> bool:
 
 def _was_trainable(model: nn.Module, one: _Found) -> bool:
     """Return whether the user's own parameters, of which the set is a copy, are trained."""
-    [own] = [place for place in measurable_places(model) if place.name == one.place.name]
+    [own] = [
+        place
+        for place in measurable_places(model, torch_layers=True)
+        if place.name == one.place.name
+    ]
     parameters = source_parameters(own.module, one.weights).values()
     return all(parameter.requires_grad for group in parameters for parameter in group)
 

@@ -154,9 +154,8 @@ def _set_lines(one: SetLedger, layer: LayerLedger) -> list[str]:
 
 def render_training(measure: TrainingMeasure) -> str:
     """Return what backpropagation trains: the answer in words, then each gate's numbers."""
-    weights = [weight for one in measure.sets for weight in one.weights]
     steps = max(one.steps for one in measure.sets)
-    lines = paragraph(f"Trained by backpropagation? {_training_verdict(measure, weights)}")
+    lines = paragraph(f"Trained by backpropagation? {training_verdict(measure)}")
     lines += paragraph(
         f"Measured on {measure.batch} samples: the gradient of their loss, {number(measure.loss)}, "
         f"goes back through up to T = {steps} time steps; then one step of {measure.optimizer} is "
@@ -171,7 +170,9 @@ def render_training(measure: TrainingMeasure) -> str:
     return "\n".join(lines)
 
 
-def _training_verdict(measure: TrainingMeasure, weights: list[WeightTraining]) -> str:
+def training_verdict(measure: TrainingMeasure) -> str:
+    """Say in a sentence whether backpropagation trains every gate's weights."""
+    weights = [weight for one in measure.sets for weight in one.weights]
     trained = sum(weight.status == "trained" for weight in weights)
     few = len(measure.sets) <= 4
     where = (
@@ -240,7 +241,7 @@ def _reasons(weights: tuple[WeightTraining, ...]) -> list[str]:
 
 def render_sharing(measure: SharingMeasure) -> str:
     """Return what the time steps share: the answer in words, each step's part, the contrast."""
-    lines = paragraph(f"Shared by the time steps? {_sharing_verdict(measure)}")
+    lines = paragraph(f"Shared by the time steps? {sharing_verdict(measure)}")
     for one in measure.sets:
         for position, use in enumerate(one.uses):
             lines += ["", *_use_lines(one, use, position)]
@@ -250,7 +251,8 @@ def render_sharing(measure: SharingMeasure) -> str:
     return "\n".join(lines)
 
 
-def _sharing_verdict(measure: SharingMeasure) -> str:
+def sharing_verdict(measure: SharingMeasure) -> str:
+    """Say in a sentence whether the time steps share one set of weights, and how exactly."""
     if not any(len(use.contributing_steps) for one in measure.sets for use in one.uses):
         return (
             "This batch cannot tell: no gradient reaches a recurrent layer. "

@@ -19,7 +19,7 @@ _UNITS_SHOWN = 3
 
 def render_gradient_flow(measure: GradientFlow) -> str:
     """Return how the gradient flows back: the answer in words, then each set over t and lag."""
-    lines = paragraph(f"Does the gradient reach back through time? {_flow_verdict(measure)}")
+    lines = paragraph(f"Does the gradient reach back through time? {flow_verdict(measure)}")
     lines += paragraph(
         f"Measured on {measure.batch} samples, loss {number(measure.loss)}. The lag k of a "
         "gradient is how many real steps it has gone back from the step where it entered the layer."
@@ -29,7 +29,8 @@ def render_gradient_flow(measure: GradientFlow) -> str:
     return "\n".join(lines)
 
 
-def _flow_verdict(measure: GradientFlow) -> str:
+def flow_verdict(measure: GradientFlow) -> str:
+    """Say in a sentence how far back the gradient reaches."""
     if not measure.sets:
         return "The forward pass runs no recurrent layer."
     parts = []
@@ -50,7 +51,7 @@ def _flow_verdict(measure: GradientFlow) -> str:
 def _flow_lines(one: SetFlow) -> list[str]:
     lines = paragraph(
         f"{shortened(one.name, 40)} ({one.kind}): {one.verdict}, T = {one.steps}"
-        + (f"; {_flow_facts(one)}" if one.verdict != "no gradient" else "")
+        + (f"; {flow_facts(one)}" if one.verdict != "no gradient" else "")
     )
     if one.cure:
         lines += paragraph(one.cure, "  cure   ")
@@ -71,7 +72,8 @@ def _flow_lines(one: SetFlow) -> list[str]:
     return [*lines, *columns([header, *rows], "rrrr")]
 
 
-def _flow_facts(one: SetFlow) -> str:
+def flow_facts(one: SetFlow) -> str:
+    """Say how a set's gradient falls with lag, in a few words."""
     if one.verdict == "exploding":
         return f"it grows to {number(one.growth)} times what entered the layer"
     if one.verdict == "one step":
@@ -116,7 +118,7 @@ def render_gates_activity(measure: GateActivity) -> str:
         return "What do the gates do? Nothing: the forward pass runs no recurrent layer."
     lines = ["What do the gates do?"]
     for one in measure.sets:
-        lines += paragraph(f"{shortened(one.name, 40)}: {_activity_verdict(one)}", "  - ")
+        lines += paragraph(f"{shortened(one.name, 40)}: {activity_verdict(one)}", "  - ")
     for one in measure.sets:
         lines += ["", *_activity_lines(one, measure.batch)]
     lines += [
@@ -129,7 +131,8 @@ def render_gates_activity(measure: GateActivity) -> str:
     return "\n".join(lines)
 
 
-def _activity_verdict(one: SetActivity) -> str:
+def activity_verdict(one: SetActivity) -> str:
+    """Say in a sentence what the gates of a weight set do."""
     if one.real_steps == 0:
         return "every step of this batch is padding."
     parts = []

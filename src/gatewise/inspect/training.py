@@ -12,6 +12,7 @@ from gatewise.cells import split_gates
 from gatewise.errors import InputError
 from gatewise.inspect.causes import cause_of_zero
 from gatewise.inspect.probe import Probe, run_probe
+from gatewise.inspect.showing import Shown
 from gatewise.inspect.walk import find_set, full_name
 from gatewise.inspect.weights import (
     SYMBOLS,
@@ -23,7 +24,7 @@ from gatewise.inspect.weights import (
 
 
 @dataclass(frozen=True)
-class WeightTraining:
+class WeightTraining(Shown):
     """What one training step does to a gate's W, U or b, or to a parameter of another layer.
 
     ``gradient_norm``, ``weight_norm`` and ``step_norm`` are L2 norms; the last is how far one
@@ -49,7 +50,7 @@ class WeightTraining:
 
 
 @dataclass(frozen=True)
-class SetTraining:
+class SetTraining(Shown):
     """One set of recurrent weights, gate by gate; ``steps`` is T of its longest use, or 0."""
 
     layer: str
@@ -67,7 +68,7 @@ class SetTraining:
 
 
 @dataclass(frozen=True)
-class TrainingMeasure:
+class TrainingMeasure(Shown):
     """What one training step does to every weight of a model.
 
     ``sets`` are the recurrent weights gate by gate, ``others`` all other parameters.
@@ -81,11 +82,6 @@ class TrainingMeasure:
 
     def __getitem__(self, name: str) -> SetTraining:
         return find_set(self.sets, name)
-
-    def _repr_html_(self) -> str:
-        from gatewise.inspect.html import html_of_training
-
-        return html_of_training(self)
 
 
 def measure_training(
@@ -110,7 +106,7 @@ def measure_training(
     ``mask`` then concerns the loss alone.
 
     Raises:
-        UnsupportedError: the model holds a torch.nn recurrent layer (the message gives the cure).
+        UnsupportedError: a torch.nn recurrent layer with hooks or in a subclass of its own.
         InputError: no recurrent layer, a model not built, no loss or optimizer, an optimizer of
             another model, or a prediction that is no tensor.
         NonFiniteError: the loss on this batch is NaN or infinite.

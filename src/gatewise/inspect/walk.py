@@ -76,20 +76,17 @@ def module_name(module: nn.Module) -> str:
     return name if isinstance(name, str) and name else type(module).__name__.lower()
 
 
-def recurrent_places(model: nn.Module) -> list[Place]:
-    """Return the recurrent modules of a model, each once, under the first of its names."""
-    return [place for place in once(walk(model)) if hasattr(place.module, "weight_sets")]
-
-
-def measurable_places(model: nn.Module) -> list[Place]:
+def measurable_places(model: nn.Module, torch_layers: bool = False) -> list[Place]:
     """Return the recurrent modules of a built model, or raise the error that names the cure.
 
+    ``torch_layers`` says that `torch.nn`'s own, whose gates show only on a copy, count too.
+
     Raises:
-        UnsupportedError: the model holds a `torch.nn` recurrent layer, which shows no gates.
+        UnsupportedError: the model holds a `torch.nn` recurrent layer, and they do not count.
         InputError: the model is not built, or holds no recurrent layer.
     """
     for place in walk(model):
-        if isinstance(place.module, nn.RNNBase) and not hasattr(place.module, "weight_sets"):
+        if is_torch_layer(place.module) and not torch_layers:
             kind = type(place.module).__name__
             raise UnsupportedError(
                 f"'{place.name}' is a torch.nn.{kind}, which does not show its gates. Call "
@@ -101,13 +98,23 @@ def measurable_places(model: nn.Module) -> list[Place]:
                 f"'{place.name}' has no weights yet: its input size is not known. Give the first "
                 "layer an input_shape, or call the model on data once, and measure again."
             )
-    places = recurrent_places(model)
+    places = [
+        place
+        for place in once(walk(model))
+        if hasattr(place.module, "weight_sets") or is_torch_layer(place.module)
+    ]
     if not places:
         raise InputError(
             f"{type(model).__name__} holds no recurrent layer to measure. Accepted: a model with "
-            "an LSTM, GRU, SimpleRNN or Bidirectional of gatewise.layers or gatewise.nn."
+            "an LSTM, GRU, SimpleRNN or Bidirectional of gatewise.layers, or an LSTM, GRU or RNN "
+            "of gatewise.nn or torch.nn."
         )
     return places
+
+
+def is_torch_layer(module: nn.Module) -> bool:
+    """Return whether a module is a recurrent layer of `torch.nn`, which shows no gates."""
+    return isinstance(module, nn.RNNBase) and not hasattr(module, "weight_sets")
 
 
 def train_recurrent_weights(model: nn.Module) -> None:

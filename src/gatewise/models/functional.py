@@ -74,8 +74,10 @@ class Functional(Model):
             self._order.append(layer.name)
             self.add_module(layer.name, layer)
             layer.train(False)
-        self._steps, self._slots = self._planned(graph)
-        self._ids = [self._takes_ids(start) for start in self._starts]
+        self._steps, slots = self._planned(graph)
+        # By place and not by the symbol's id, which a copy of the model would not have.
+        self._end_slots = [slots[id(end)] for end in self._ends]
+        self._ids = [self._takes_ids(start, slots[id(start)]) for start in self._starts]
         if not trainable:
             self.trainable = False
 
@@ -158,7 +160,7 @@ class Functional(Model):
             made = layer.compute_output_shape(_filled(step.arguments[0], shapes))  # pyright: ignore
             made = [made] if is_shape(made) else made
             shapes |= dict(zip(step.results, made, strict=False))
-        ends = [shapes[self._slots[id(end)]] for end in self._ends]
+        ends = [shapes[end] for end in self._end_slots]
         return ends[0] if self._one_out else tuple(ends)
 
     def connections(self) -> dict[str, list[str]] | None:
@@ -192,8 +194,11 @@ class Functional(Model):
         return self.arranged(results.parts) if isinstance(results, Several) else results
 
     def forward_with_mask(self, x: Any, mask: Any = None) -> tuple[Any, Any]:
-        """Return the output and its mask; of several inputs and outputs, each as `Several`."""
-        parts = x.parts if isinstance(x, Several) else (x,)
+        """Return the output and its mask; of several inputs and outputs, each as `Several`.
+
+        Several inputs come as that, or as a tuple.
+        """
+        parts = x.parts if isinstance(x, Several) else x if isinstance(x, tuple) else (x,)
         if len(parts) != len(self._starts):
             raise InputError(
                 f"{self.name} has {len(self._starts)} inputs ({', '.join(self.input_names)}) but "
@@ -206,7 +211,7 @@ class Functional(Model):
             results, of_each = self._run(step, values, masks)
             values |= dict(zip(step.results, results, strict=True))
             masks |= dict(zip(step.results, of_each, strict=True))
-        ends = [self._slots[id(end)] for end in self._ends]
+        ends = self._end_slots
         if self._one_out:
             return values[ends[0]], masks[ends[0]]
         return Several([values[end] for end in ends]), [masks[end] for end in ends]
@@ -307,10 +312,10 @@ class Functional(Model):
     def _one_out(self) -> bool:
         return len(self._ends) == 1 and not isinstance(self._given, Mapping)
 
-    def _takes_ids(self, start: Symbol) -> bool:
+    def _takes_ids(self, start: Symbol, number: int) -> bool:
         if isinstance(start, Input) and start.dtype is not None:
             return "int" in start.dtype
-        slot = Slot(self._slots[id(start)])
+        slot = Slot(number)
         readers = [self._modules[s.name] for s in self._steps if s.arguments[0] == slot]
         return any(
             reader.takes_ids if isinstance(reader, Model) else isinstance(reader, Embedding)
@@ -341,9 +346,7 @@ class Functional(Model):
                 }
                 for step in self._steps
             ],
-            "outputs": _arrangement(
-                self._given, [{"slot": self._slots[id(end)]} for end in self._ends]
-            ),
+            "outputs": _arrangement(self._given, [{"slot": end} for end in self._end_slots]),
         }
 
     @classmethod

@@ -6,14 +6,23 @@ heat maps grow evenly in lightness, so that a figure survives a greyscale print.
 """
 
 from gatewise.plots.activity import plot_gates, plot_saturation
+from gatewise.plots.attention import plot_attention
 from gatewise.plots.contributions import plot_contributions
 from gatewise.plots.flow import plot_gradient_flow
 from gatewise.plots.history import plot_history
+from gatewise.plots.outcome import plot_forecast, plot_residuals
+from gatewise.plots.text import plot_text
+from gatewise.plots.unrolled import plot_unrolled
 
 __all__ = [
+    "plot_attention",
     "plot_contributions",
+    "plot_forecast",
     "plot_gates",
     "plot_gradient_flow",
     "plot_history",
+    "plot_residuals",
     "plot_saturation",
+    "plot_text",
+    "plot_unrolled",
 ]

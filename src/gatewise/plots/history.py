@@ -36,7 +36,7 @@ def plot_history(history: Any) -> Figure:
             last = epochs[-len(held_out) :]
             look = next(style)
             place.plot(last, held_out, label="validation", **look)
-            if name == "loss":
+            if name == "loss" and np.isfinite(held_out).any():
                 best = int(np.nanargmin(held_out))
                 place.plot(last[best], held_out[best], "o", color=look["color"])
         place.set_title(name, loc="left", fontsize=10)

@@ -1,8 +1,4 @@
-"""Looking inside while the model trains: measures every few steps, and a warning in words.
-
-A healthy step moves a weight by about a thousandth of its size (Karpathy, Stanford's CS231n notes,
-"Ratio of weights:updates"); gates that never leave their ends pass no gradient.
-"""
+"""Looking inside while the model trains: measures every few steps, and a warning in words."""
 
 from __future__ import annotations
 
@@ -24,21 +20,18 @@ from gatewise.inspect.passes import SetPass, set_passes
 from gatewise.inspect.walk import Place, measurable_places
 from gatewise.kernels import Record, recording
 from gatewise.training.callbacks.callback import Callback, Logs
+from gatewise.training.callbacks.findings import (
+    Finding,
+    of_flow,
+    of_input,
+    of_overflow,
+    of_step,
+    of_units,
+)
+from gatewise.training.callbacks.tensorboard import writer_class
 
 PAIRS = 8
 """How many (sample, step) pairs a measured step follows back through time."""
-
-LARGE_STEP = 0.2
-"""A step that moves a weight matrix by this part of its norm is too large."""
-
-LARGE_INPUT = 10.0
-"""A feature whose root mean square is above this is not scaled."""
-
-MANY_DEAD = 0.1
-"""The part of a layer's units that may be dead before a warning."""
-
-MANY_STUCK = 0.5
-"""The part of a layer's units whose gate may be stuck before a warning."""
 
 
 class DiagnosisWarning(UserWarning):
@@ -52,16 +45,18 @@ class Diagnose(Callback):
     kernels saved, and the weights before and after. The model trains as it would without it. What
     it sees goes, averaged over an epoch, into the `History` of `fit` (``"lstm/half_life"``,
     ``"lstm/growth"``, ``"lstm/memory"``, ``"lstm/dead_units"``, ``"weights/update_ratio"``; NaN for
-    an epoch without a measured step), to ``path`` as one JSON object a line (appended), and into
+    an epoch without a measured step), to ``path`` as one JSON object a line (appended), to
+    TensorBoard under ``log_dir``/diagnose (needs the extra `gatewise[tensorboard]`), and into
     `records`; `flow` and `activity` are the last measures in full. A `DiagnosisWarning` names, once
     for each layer, an exploding or vanishing gradient, dead or stuck units, an input that is not
-    scaled, and a learning rate too large for the weights.
+    scaled, and, once, a learning rate too large for the weights and a NaN in the making.
 
     A measured step costs, beyond itself, one scan back over the batch, one over at most 8 rows, one
     read of the saved gates and a copy of the trained weights; other steps cost nothing. On CUDA the
     measured step runs the equation step by step, since cuDNN does not show its gates.
 
-    Raises `InputError` if ``every`` is below 1 or the model holds no recurrent layer.
+    Raises `InputError` if ``every`` is below 1, the model holds no recurrent layer, or TensorBoard
+    is asked for and not installed.
 
     >>> import numpy as np
     >>> from gatewise.layers import LSTM
@@ -75,7 +70,11 @@ class Diagnose(Callback):
     """
 
     def __init__(
-        self, every: int = 100, path: str | os.PathLike[str] | None = None, warn: bool = True
+        self,
+        every: int = 100,
+        path: str | os.PathLike[str] | None = None,
+        warn: bool = True,
+        log_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         if every < 1:
@@ -83,6 +82,8 @@ class Diagnose(Callback):
         self.every = every
         self.path = None if path is None else Path(path)
         self.warn = warn
+        self.log_dir = None if log_dir is None else os.path.join(os.fspath(log_dir), "diagnose")
+        self._writer: Any = None
         self._begin()
 
     def _begin(self) -> None:
@@ -100,6 +101,14 @@ class Diagnose(Callback):
             self._watch.end()
         self._begin()
         measurable_places(self.model)
+        if self.log_dir is not None:
+            self._writer = writer_class()(self.log_dir)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Close the file of TensorBoard."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note which epoch it is."""
@@ -137,10 +146,11 @@ class Diagnose(Callback):
         self.activity = GateActivity(activities, batch)
         ratios = watch.update_ratios()
         found = [
-            *_of_flow(flows, watch.trained),
-            *_of_units(activities),
-            *_of_input(passes),
-            *_of_step(ratios),
+            *of_flow(flows, watch.trained),
+            *of_units(activities),
+            *of_input(passes),
+            *of_step(ratios),
+            *of_overflow(passes, activities, watch.weights),
             *watch.hidden,
         ]
         record: dict[str, Any] = {
@@ -153,15 +163,27 @@ class Diagnose(Callback):
             "update_ratios": ratios,
             "warnings": [words for _, _, words in found],
         }
-        self.records.append(record)
-        self._of_epoch.append(_flat(record))
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) + "\n")
+        self._write(record)
         for kind, name, words in found:
             if self.warn and (kind, name) not in self._warned:
                 self._warned.add((kind, name))
                 warnings.warn(f"Step {self._step + 1}: {words}", DiagnosisWarning, stacklevel=2)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self.records.append(record)
+        flat = _flat(record)
+        self._of_epoch.append(flat)
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) + "\n")
+        if self._writer is not None:
+            for name, value in flat.items():
+                self._writer.add_scalar(name, value, self._step)
+            for name, ratio in record["update_ratios"].items():
+                self._writer.add_scalar(f"update_ratio/{name}", ratio, self._step)
+            for words in record["warnings"]:
+                self._writer.add_text("warnings", words, self._step)
+            self._writer.flush()
 
 
 class _Watch:
@@ -174,7 +196,7 @@ class _Watch:
     def __init__(self, model: nn.Module) -> None:
         self.places: list[Place] = measurable_places(model)
         self.calls: list[list[list[Record]]] = [[] for _ in self.places]
-        self.hidden: list[_Finding] = []
+        self.hidden: list[Finding] = []
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.trained = {
             place.name
@@ -277,78 +299,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-_Finding = tuple[str, str, str]  # kind, where, words
-
-
-def _of_flow(flows: tuple[SetFlow, ...], trained: set[str]) -> Iterator[_Finding]:
-    for flow in flows:
-        if flow.verdict == "exploding":
-            words = f"grows to {flow.growth:.3g} times what entered it"
-        elif flow.verdict == "vanishing":
-            words = f"is below a thousandth after {flow.reach} of {len(flow.by_lag)} steps"
-        else:
-            continue
-        if flow.layer in trained:
-            yield (
-                flow.verdict,
-                flow.name,
-                f"the gradient in {flow.name} is {flow.verdict}: going back it {words}. "
-                f"{flow.cure}",
-            )
-
-
-def _of_units(activities: tuple[SetActivity, ...]) -> Iterator[_Finding]:
-    for activity in activities:
-        dead = len(activity.dead_units)
-        if activity.real_steps and dead > MANY_DEAD * activity.size:
-            yield (
-                "dead",
-                activity.name,
-                f"{dead} of {activity.size} units of {activity.name} are dead: their h never "
-                "leaves 0. Lower the learning rate, scale the input, or use tanh in place of relu.",
-            )
-        stuck = {
-            gate: len(units)
-            for gate, units in activity.stuck_units.items()
-            if activity.real_steps and len(units) > MANY_STUCK * activity.size
-        }
-        if stuck:
-            which = ", ".join(f"{count} at {gate}" for gate, count in stuck.items())
-            yield (
-                "saturated",
-                activity.name,
-                f"gates of {activity.name} hardly ever leave one end, where no gradient passes "
-                f"({which}, of {activity.size} units). Scale the input, lower the learning rate, "
-                "or start from smaller weights.",
-            )
-
-
-def _of_input(passes: list[SetPass]) -> Iterator[_Finding]:
-    for one in passes:
-        # What needs a gradient was computed by a layer; only data can be scaled.
-        if one.record.x.requires_grad or not one.real.any():
-            continue
-        sizes = one.record.x[one.real].double().square().mean(dim=0).sqrt()  # (I,)
-        worst = int(sizes.argmax())
-        if sizes[worst] > LARGE_INPUT:
-            yield (
-                "input",
-                one.place.name,
-                f"the input of {one.place.name} is not scaled: feature {worst} has values around "
-                f"{sizes[worst].item():.3g}. Use gatewise.data.StandardScaler.fit(x) on the "
-                "training series.",
-            )
-
-
-def _of_step(ratios: dict[str, float]) -> Iterator[_Finding]:
-    large: list[str] = [name for name, ratio in ratios.items() if ratio > LARGE_STEP]
-    if large:
-        worst = max(large, key=lambda name: ratios[name])
-        yield (
-            "step",
-            "",
-            f"the learning rate is too large: one step moved {worst} by {ratios[worst]:.0%} of its "
-            "size, where about 0.1% is healthy. Divide the learning rate by 10 or more.",
-        )

@@ -39,7 +39,7 @@ class TensorBoard(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Look for the package."""
-        _writer_class()
+        writer_class()
         self._batches = 0
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -74,11 +74,12 @@ class TensorBoard(Callback):
 
     def _writer(self, run: str) -> Any:
         if run not in self._writers:
-            self._writers[run] = _writer_class()(os.path.join(self.log_dir, run))
+            self._writers[run] = writer_class()(os.path.join(self.log_dir, run))
         return self._writers[run]
 
 
-def _writer_class() -> Any:
+def writer_class() -> Any:
+    """Return torch's `SummaryWriter`, or raise `InputError` where its package is missing."""
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError as error:
