@@ -1,0 +1,59 @@
+"""The weights of a model as numbers: how many, and their values as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from gatewise.errors import InputError
+
+if TYPE_CHECKING:
+    from gatewise.models.model import Model
+
+
+def count_params(model: Model) -> int:
+    """Return how many numbers the weights hold; a shared layer counts once."""
+    require_built(model, "count_params()")
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def get_weights(model: Model) -> list[np.ndarray]:
+    """Return copies of the weights, in the order of `weights`."""
+    return [parameter.detach().cpu().numpy().copy() for parameter in model.parameters()]
+
+
+def set_weights(model: Model, weights: Iterable[np.ndarray]) -> None:
+    """Set the weights from arrays in the order of `get_weights`.
+
+    Raises `InputError` if the number of arrays or a shape differs; then nothing is changed.
+    """
+    require_built(model, "set_weights()")
+    named, arrays = list(model.named_parameters()), [np.asarray(w) for w in weights]
+    if len(named) != len(arrays):
+        names = ", ".join(name for name, _ in named)
+        raise InputError(
+            f"set_weights got {len(arrays)} arrays but {model.name} has {len(named)} weights: "
+            f"{names}."
+        )
+    for (name, parameter), array in zip(named, arrays, strict=True):
+        if array.shape != tuple(parameter.shape):
+            raise InputError(
+                f"{name} has shape {tuple(parameter.shape)} but the array given for it has "
+                f"{array.shape}."
+            )
+    with torch.no_grad():
+        for (_, parameter), array in zip(named, arrays, strict=True):
+            parameter.copy_(torch.from_numpy(np.array(array)))
+
+
+def require_built(model: Model, wanted: str) -> None:
+    """Refuse `wanted` while there are no weights, with the cure."""
+    if not model.built:
+        raise InputError(
+            f"{wanted} needs the weights, but {model.name} does not know its input shape yet. "
+            "Begin the model with Input(shape=(None, features)), give the first layer "
+            "input_shape=(None, features), or call model.build((None, None, features))."
+        )
