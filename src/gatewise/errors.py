@@ -21,6 +21,10 @@ class UnknownNameError(GatewiseError, ValueError):
     """A name (of a loss, an optimizer, a layer …) that gatewise does not know."""
 
 
+class UnknownArgumentError(GatewiseError, TypeError):
+    """A constructor was given an argument that it does not have."""
+
+
 class UnsupportedError(GatewiseError, NotImplementedError):
     """A combination that cannot be honoured; the message names the alternative."""
 

@@ -10,6 +10,7 @@ from gatewise.layers.attention import AdditiveAttention, Attention
 from gatewise.layers.convolution import Conv1D
 from gatewise.layers.dense import Activation, Dense
 from gatewise.layers.dropout import Dropout, SpatialDropout1D
+from gatewise.layers.dropout_cell import DropoutRNNCell
 from gatewise.layers.embedding import Embedding
 from gatewise.layers.gru import GRU
 from gatewise.layers.input import Input, InputLayer
@@ -41,6 +42,7 @@ from gatewise.layers.rnn_cells import GRUCell, LSTMCell, SimpleRNNCell, StackedR
 from gatewise.layers.simple_rnn import SimpleRNN
 from gatewise.layers.symbol import Symbol
 from gatewise.layers.time_distributed import TimeDistributed
+from gatewise.layers.wrapper import Wrapper
 from gatewise.layers.wrappers import Bidirectional
 
 LAYERS.update(
@@ -60,7 +62,7 @@ LAYERS.update(
 
 def __getattr__(name: str) -> Any:
     """Say which layer is nearest to one that does not exist here."""
-    raise missing("gatewise.layers", name, [*LAYERS, "Input", "Layer"])
+    raise missing("gatewise.layers", name, [*LAYERS, "DropoutRNNCell", "Input", "Layer", "Wrapper"])
 
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "Dense",
     "Dot",
     "Dropout",
+    "DropoutRNNCell",
     "Embedding",
     "Flatten",
     "GRUCell",
@@ -109,6 +112,7 @@ __all__ = [
     "Subtract",
     "Symbol",
     "TimeDistributed",
+    "Wrapper",
     "get_layer_class",
     "initializers",
     "register",

@@ -27,6 +27,8 @@ def adopt(cls: Any) -> None:
         cls.takes_mask = "mask" in accepted or cls.__dict__.get("takes_mask", False)
         cls.takes_training = "training" in accepted or open_ended
         cls.forward = forward_by_call
+    elif "forward" in cls.__dict__:
+        cls.call = cls.__dict__["forward"]  # for `super().call(x)` and `layer.call(x)`
 
 
 def forward_by_call(self: Any, x: Any, *arguments: Any, **keywords: Any) -> Any:

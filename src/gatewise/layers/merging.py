@@ -93,10 +93,30 @@ class Subtract(Merge):
 
 
 class Multiply(Merge):
-    """The product of tensors, number by number."""
+    """The product of tensors, number by number.
 
-    def merged(self, parts: list[Tensor]) -> Tensor:
-        return reduce(torch.mul, parts)
+    As in Keras a masked step of a tensor leaves the others' product as it is; where all are masked
+    the result is zero.
+    """
+
+    takes_mask = True
+
+    def forward(self, x: Any, mask: Any = None) -> Tensor:
+        parts = self.receive_all(x)
+        if mask is None:
+            return reduce(torch.mul, parts)
+        masks = _wide(parts, mask)
+        product = reduce(
+            torch.mul,
+            (
+                part if one is None else torch.where(one, part, 1)
+                for part, one in zip(parts, masks, strict=True)
+            ),
+        )
+        known = [one for one in masks if one is not None]
+        if len(known) < len(masks):
+            return product
+        return torch.where(reduce(torch.logical_or, known), product, 0)
 
 
 class Average(Merge):
@@ -106,18 +126,54 @@ class Average(Merge):
         return reduce(torch.add, parts) / len(parts)
 
 
-class Maximum(Merge):
-    """The largest of the tensors' numbers at each place."""
+class _Chosen(Merge):
+    """What the largest and the smallest share: a masked step of a tensor does not take part."""
 
-    def merged(self, parts: list[Tensor]) -> Tensor:
-        return reduce(torch.maximum, parts)
+    takes_mask = True
+
+    def forward(self, x: Any, mask: Any = None) -> Tensor:
+        parts = self.receive_all(x)
+        if mask is None:
+            return reduce(self.choose, parts)
+        pairs = zip(parts, _wide(parts, mask), strict=True)
+        result, real = next(pairs)
+        for part, one in pairs:
+            if one is not None:
+                part = torch.where(one, part, result)
+            if real is not None:
+                result = torch.where(real, result, part)
+            real = None if one is None or real is None else one | real
+            result = self.choose(result, part)
+        return result
+
+    @staticmethod
+    def choose(one: Tensor, other: Tensor) -> Tensor:
+        """Return one of two numbers at each place."""
+        raise NotImplementedError
 
 
-class Minimum(Merge):
-    """The smallest of the tensors' numbers at each place."""
+class Maximum(_Chosen):
+    """The largest of the tensors' numbers at each place, of the steps that are not masked."""
 
-    def merged(self, parts: list[Tensor]) -> Tensor:
-        return reduce(torch.minimum, parts)
+    @staticmethod
+    def choose(one: Tensor, other: Tensor) -> Tensor:
+        return torch.maximum(one, other)
+
+
+class Minimum(_Chosen):
+    """The smallest of the tensors' numbers at each place, of the steps that are not masked."""
+
+    @staticmethod
+    def choose(one: Tensor, other: Tensor) -> Tensor:
+        return torch.minimum(one, other)
+
+
+def _wide(parts: list[Tensor], masks: Any) -> list[Tensor | None]:
+    """Return each mask (B, T) in the size of its tensor (B, T, I)."""
+    return [
+        None if mask is None else as_tensor(mask, part).unsqueeze(-1).expand(part.shape)
+        for part, mask in zip(parts, masks, strict=True)
+    ]
 
 
 class Concatenate(Merge):

@@ -63,7 +63,9 @@ def get(identifier: str | Mapping[str, Any] | Loss | nn.Module | Callable[..., T
     MeanSquaredError(reduction='sum_over_batch_size', name='mean_squared_error')
     """
     if isinstance(identifier, Loss):
-        return identifier
+        # One of the user's own that replaces the whole call is a function of two arguments.
+        own_call = type(identifier).__call__ is not Loss.__call__
+        return FunctionLoss(identifier) if own_call else identifier
     if isinstance(identifier, str):
         return _find(identifier)()
     if isinstance(identifier, Mapping):

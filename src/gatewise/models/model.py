@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.layers import Embedding, Layer
 from gatewise.layers.by_call import run_call, shape_by_running
+from gatewise.layers.modes import in_mode
 from gatewise.layers.registry import snake_case
 from gatewise.layers.symbol import call_on_symbols, is_symbolic
 from gatewise.models import on_batch, parameters, verbs
@@ -208,13 +209,8 @@ class Model(nn.Module):
             x = self.cast_input(torch.as_tensor(np.asarray(x)))
         if training is None or training == self.training:
             return self.forward_with_mask(x, mask)[0]
-        modes = [(module, module.training) for module in self.modules()]
-        self.train(training)
-        try:
+        with in_mode(self, training):
             return self.forward_with_mask(x, mask)[0]
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
     @property
     def dtype(self) -> torch.dtype:
@@ -295,6 +291,11 @@ class Model(nn.Module):
     def trainable_weights(self) -> list[nn.Parameter]:
         """The parameters that training changes."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    @property
+    def non_trainable_weights(self) -> list[nn.Parameter]:
+        """The parameters that training leaves as they are, or that are no matter of gradients."""
+        return [parameter for parameter in self.parameters() if not parameter.requires_grad]
 
     @property
     def trainable(self) -> bool:
