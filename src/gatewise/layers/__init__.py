@@ -60,9 +60,30 @@ LAYERS.update(
 )  # fmt: skip
 
 
+_INSTEAD = {
+    "ActivityRegularization": "Give the layer before it activity_regularizer=.",
+    "CuDNNGRU": 'Use GRU(use_kernel="cudnn").',
+    "CuDNNLSTM": 'Use LSTM(use_kernel="cudnn").',
+    "ELU": "Use Activation('elu').",
+    "GaussianDropout": "The nearest is Dropout.",
+    "GaussianNoise": "The nearest is Dropout.",
+    "InputSpec": "Check shapes in your layer's build.",
+    "Lambda": "Write a Layer with a call(self, x), which can be saved, too.",
+    "LeakyReLU": "Use Activation(torch.nn.LeakyReLU()).",
+    "MultiHeadAttention": "The nearest is Attention.",
+    "Normalization": "Use gatewise.data.StandardScaler.",
+    "PReLU": "Use torch.nn.PReLU in a Layer of your own.",
+    "ReLU": "Use Activation('relu').",
+    "Softmax": "Use Activation('softmax').",
+    "StringLookup": "Use gatewise.data.Vocabulary.",
+    "TextVectorization": "Use gatewise.data.Vocabulary.",
+}
+
+
 def __getattr__(name: str) -> Any:
     """Say which layer is nearest to one that does not exist here."""
-    raise missing("gatewise.layers", name, [*LAYERS, "DropoutRNNCell", "Input", "Layer", "Wrapper"])
+    known = [*LAYERS, "DropoutRNNCell", "Input", "Layer", "Wrapper"]
+    raise missing("gatewise.layers", name, known, _INSTEAD)
 
 
 __all__ = [

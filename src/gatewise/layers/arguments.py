@@ -11,12 +11,11 @@ from typing import Any
 from gatewise.errors import UnknownArgumentError, UnsupportedError
 
 _CURES = {
-    "activity_regularizer": "Add an ActivityRegularization layer behind it.",
+    "activity_regularizer": "Put an ActivityRegularization layer behind it.",
     "dtype": "Weights are made in torch.get_default_dtype(); model.double() changes it later.",
     "use_cudnn": 'Ask for a kernel: use_kernel="cudnn", or "auto", which is the default.',
     "batch_input_shape": "Give input_shape without the batch axis, or begin with Input(shape).",
     "input_dim": "Give input_shape=(None, features), or begin with Input(shape).",
-    "input_length": "Leave it out: series may have any length.",
     "weights": "Build the layer, then call set_weights.",
     "kernel_constraint": "There are no constraints; compile(optimizer=...) can clip gradients.",
 }

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatewise import gradients, losses, optimizers
+from gatewise import gradients, losses, metrics, optimizers
 from gatewise.data import preprocessor_from_json, preprocessor_to_json
 from gatewise.errors import GatewiseError, InputError, ModelFileError, UnsupportedError
 from gatewise.layers.registered import name_of_class
@@ -176,24 +176,13 @@ def _describe_compiled(model: Model) -> dict[str, Any]:
             "optimizer": optimizers.serialize(compiled.optimizer_specification),
             "loss": None if compiled.loss is None else losses.serialize(compiled.loss),
             "gradient": gradients.serialize(compiled.gradient),
-            "metrics": _names(compiled.metrics_given),
-            "weighted_metrics": _names(compiled.weighted_metrics_given),
+            "metrics": list(map(metrics.serialize, compiled.metrics_given)),
+            "weighted_metrics": list(map(metrics.serialize, compiled.weighted_metrics_given)),
         }
     except UnsupportedError as error:
         raise UnsupportedError(
             f"{error} To save the rest: model.save(path, include_optimizer=False)."
         ) from error
-
-
-def _names(metrics: list[Any]) -> list[str]:
-    """Return the metrics' names; a metric that was given as an object has none."""
-    for metric in metrics:
-        if not isinstance(metric, str):
-            raise UnsupportedError(
-                f"A file keeps metrics by name, but {metric!r} is an object. Name it in compile, "
-                'such as metrics=["accuracy"].'
-            )
-    return metrics
 
 
 def _make(reader: Reader, description: Mapping[str, Any]) -> Model:
@@ -283,8 +272,8 @@ def _compile(model: Model, reader: Reader, description: Mapping[str, Any]) -> No
         loss=None if stored["loss"] is None else losses.get(_named(stored["loss"])),
         # Files of 0.1.0 hold none: their models were trained by exact backpropagation.
         gradient=gradients.get(_named(stored["gradient"]) if "gradient" in stored else None),
-        metrics=_names(stored["metrics"]),
-        weighted_metrics=_names(stored["weighted_metrics"]),
+        metrics=list(map(_metric, stored["metrics"])),
+        weighted_metrics=list(map(_metric, stored["weighted_metrics"])),
     )
     if description["optimizer"] is not None:
         optimizer = model.optimizer
@@ -295,8 +284,13 @@ def _compile(model: Model, reader: Reader, description: Mapping[str, Any]) -> No
 def _named(stored: Any) -> dict[str, Any]:
     """Return a description of the form that the registries read, and nothing else."""
     if not isinstance(stored, dict) or stored.keys() != {"class_name", "config"}:
-        raise InputError(f"{stored!r} names no loss, optimizer or gradient.")
+        raise InputError(f"{stored!r} names no loss, optimizer, metric or gradient.")
     return stored
+
+
+def _metric(stored: Any) -> Any:
+    """Return a metric's name, or the metric that a file describes."""
+    return stored if isinstance(stored, str) else metrics.get(_named(stored))
 
 
 def _reason(error: Exception) -> str:
