@@ -120,7 +120,7 @@ def test_arguments() -> None:
     assert_message(
         lambda: layers.Dense(8, activasion="relu"),
         "Dense has no argument 'activasion'. Did you mean 'activation'? It takes activation, "
-        "bias_initializer, bias_regularizer, input_shape, kernel_initializer, kernel_regularizer, "
+        "activity_regularizer, bias_initializer, bias_regularizer, input_shape, kernel_initializer, kernel_regularizer, "
         "name, trainable, units, use_bias.",
         UnknownArgumentError,
     )

@@ -36,6 +36,7 @@ from gatewise.layers.pooling import (
 )
 from gatewise.layers.recurrent import Recurrent
 from gatewise.layers.registered import LAYERS, get_layer_class, register
+from gatewise.layers.regularization import ActivityRegularization
 from gatewise.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
 from gatewise.layers.rnn import RNN
 from gatewise.layers.rnn_cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
@@ -54,14 +55,13 @@ LAYERS.update(
             Add, AdditiveAttention, Attention, Average, AveragePooling1D, BatchNormalization,
             Concatenate, Conv1D, Dot, Flatten, GlobalAveragePooling1D, GlobalMaxPooling1D,
             LayerNormalization, MaxPooling1D, Maximum, Minimum, Multiply, Permute, RepeatVector,
-            Reshape, SpatialDropout1D, Subtract, TimeDistributed,
+            ActivityRegularization, Reshape, SpatialDropout1D, Subtract, TimeDistributed,
         )
     }
 )  # fmt: skip
 
 
 _INSTEAD = {
-    "ActivityRegularization": "Give the layer before it activity_regularizer=.",
     "CuDNNGRU": 'Use GRU(use_kernel="cudnn").',
     "CuDNNLSTM": 'Use LSTM(use_kernel="cudnn").',
     "ELU": "Use Activation('elu').",
@@ -92,6 +92,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Activation",
+    "ActivityRegularization",
     "Add",
     "AdditiveAttention",
     "Attention",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.errors import InputError
-from gatewise.layers import initializers, regularizers
+from gatewise.layers import activity, initializers, regularizers
 from gatewise.layers.arguments import accepted_keywords, check_keywords, own_arguments
 from gatewise.layers.by_call import adopt, shape_by_running
 from gatewise.layers.initializers import InitializerLike
@@ -77,6 +77,7 @@ class Layer(nn.Module):
         input_shape: Sequence[int | None] | None = None,
         name: str | None = None,
         trainable: bool = True,
+        activity_regularizer: RegularizerLike | None = None,
     ) -> None:
         super().__init__()
         self.training = False
@@ -86,6 +87,7 @@ class Layer(nn.Module):
         self.build_shape: Shape | None = None
         self.built = False
         self.regularizers: dict[str, Penalty] = {}
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self._trainable = bool(trainable)
         self._never_trained: set[str] = set()
         self.calls: list[Call] = []
@@ -101,9 +103,13 @@ class Layer(nn.Module):
             return call_on_symbols(self, arguments, keywords)
         training = keywords.pop("training", None)
         if training is None or bool(training) == self.training:
-            return super().__call__(*arguments, **keywords)
-        with in_mode(self, bool(training)):
-            return super().__call__(*arguments, **keywords)
+            result = super().__call__(*arguments, **keywords)
+        else:
+            with in_mode(self, bool(training)):
+                result = super().__call__(*arguments, **keywords)
+        if self.activity_regularizer is not None:
+            activity.note(self.activity_regularizer, result)
+        return result
 
     @property
     def output(self) -> Any:
@@ -317,6 +323,8 @@ class Layer(nn.Module):
         config = {"name": self.name, "trainable": self.trainable, "input_shape": shape}
         if type(self).get_config is not Layer.get_config:
             return config
+        if self.activity_regularizer is not None:
+            config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
         accepted, open_ended = accepted_keywords(type(self))
         if not open_ended:
             config = {key: value for key, value in config.items() if key in accepted}
