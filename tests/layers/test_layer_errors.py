@@ -120,8 +120,8 @@ def test_arguments() -> None:
     assert_message(
         lambda: layers.Dense(8, activasion="relu"),
         "Dense has no argument 'activasion'. Did you mean 'activation'? It takes activation, "
-        "activity_regularizer, bias_initializer, bias_regularizer, input_shape, kernel_initializer, kernel_regularizer, "
-        "name, trainable, units, use_bias.",
+        "activity_regularizer, bias_initializer, bias_regularizer, input_shape, "
+        "kernel_initializer, kernel_regularizer, name, trainable, units, use_bias.",
         UnknownArgumentError,
     )
     for bad in (0, -1, 2.5, True, "8"):

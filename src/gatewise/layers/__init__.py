@@ -27,6 +27,16 @@ from gatewise.layers.merging import (
     Multiply,
     Subtract,
 )
+from gatewise.layers.merging_functions import (
+    add,
+    average,
+    concatenate,
+    dot,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from gatewise.layers.normalization import BatchNormalization, LayerNormalization
 from gatewise.layers.pooling import (
     AveragePooling1D,
@@ -43,6 +53,7 @@ from gatewise.layers.rnn_cells import GRUCell, LSTMCell, SimpleRNNCell, StackedR
 from gatewise.layers.simple_rnn import SimpleRNN
 from gatewise.layers.symbol import Symbol
 from gatewise.layers.time_distributed import TimeDistributed
+from gatewise.layers.torch_layer import TorchLayer
 from gatewise.layers.wrapper import Wrapper
 from gatewise.layers.wrappers import Bidirectional
 
@@ -82,7 +93,7 @@ _INSTEAD = {
 
 def __getattr__(name: str) -> Any:
     """Say which layer is nearest to one that does not exist here."""
-    known = [*LAYERS, "DropoutRNNCell", "Input", "Layer", "Wrapper"]
+    known = [*LAYERS, "DropoutRNNCell", "Input", "Layer", "TorchLayer", "Wrapper"]
     raise missing("gatewise.layers", name, known, _INSTEAD)
 
 
@@ -134,9 +145,18 @@ __all__ = [
     "Subtract",
     "Symbol",
     "TimeDistributed",
+    "TorchLayer",
     "Wrapper",
+    "add",
+    "average",
+    "concatenate",
+    "dot",
     "get_layer_class",
     "initializers",
+    "maximum",
+    "minimum",
+    "multiply",
     "register",
     "regularizers",
+    "subtract",
 ]

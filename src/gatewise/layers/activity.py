@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gatewise.layers.regularizers import Penalty
@@ -18,8 +19,11 @@ _PENALTIES: ContextVar[list[Tensor] | None] = ContextVar("penalties", default=No
 def activity_penalties() -> Iterator[list[Tensor]]:
     """Gather the penalties of all layers that run in the block, each a scalar, in the list given.
 
+    Of what `torch.compile` runs nothing is gathered.
+
     >>> import torch
     >>> from gatewise.layers import Dense
+    >>> from gatewise.layers.activity import activity_penalties
     >>> layer = Dense(1, kernel_initializer="ones", activity_regularizer="l1")
     >>> with activity_penalties() as found:
     ...     y = layer(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
@@ -36,7 +40,8 @@ def activity_penalties() -> Iterator[list[Tensor]]:
 
 def note(regularizer: Penalty, result: Any) -> None:
     """Add a layer's penalty for a sample, as Keras has it: of every result, over the batch size."""
-    found = _PENALTIES.get()
+    # torch's compiler traces no context variables.
+    found = None if torch.compiler.is_compiling() else _PENALTIES.get()
     if found is None:
         return
     for part in result if isinstance(result, (list, tuple)) else [result]:

@@ -1,4 +1,4 @@
-"""Training or inference for the length of one call, as Keras's argument `training` has it."""
+"""What a module is for the length of one call: in training or not, and left as it was."""
 
 from __future__ import annotations
 
@@ -26,3 +26,17 @@ def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for one, mode in modes:
             one.training = mode
+
+
+@contextmanager
+def left_as_it_was(module: nn.Module) -> Iterator[None]:
+    """Give a module in inference mode its mode and the states of its stateful layers back."""
+    states = [
+        (one, name, state) for one in module.modules() for name, state in one._buffers.items()
+    ]
+    try:
+        with in_mode(module, False):
+            yield
+    finally:
+        for one, name, state in states:
+            one._buffers[name] = state

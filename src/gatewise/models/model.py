@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.layers import Embedding, Layer
-from gatewise.layers.by_call import run_call, shape_by_running
+from gatewise.layers.by_call import adopt_build, run_call, shape_by_running
 from gatewise.layers.modes import in_mode
 from gatewise.layers.registry import snake_case
+from gatewise.layers.regularizers import Penalty
 from gatewise.layers.symbol import call_on_symbols, is_symbolic
 from gatewise.models import on_batch, parameters, verbs
 from gatewise.models.compiling import compile_model
@@ -51,7 +52,9 @@ class Model(nn.Module):
         super().__init__()
         self.name = name or snake_case(type(self).__name__)
         self.calls: list[Any] = []
+        self.regularizers: dict[str, Penalty] = {}
         self._built_for: Any = None
+        self._own_built = False
         self.labels: list[str] | None = None
         self.preprocessing: Any = None
         self.compiled: Compiled | None = None
@@ -59,6 +62,11 @@ class Model(nn.Module):
         self.stop_training = False
         self.resume_epoch: int | None = None
         self.training = False
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Take the `build` of a model of the user's own for what makes its own weights."""
+        super().__init_subclass__(**keywords)
+        adopt_build(cls)
 
     is_chain: ClassVar[bool] = False
     """Whether `layers` are applied one after the other and nothing else is."""
@@ -85,11 +93,25 @@ class Model(nn.Module):
         """Whether every layer has its weights."""
         return self._built_for is not None
 
+    @built.setter
+    def built(self, value: bool) -> None:
+        """Change nothing: a `build` of Keras's manner sets it at its end."""
+
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Create the weights for inputs of this shape (with the batch axis)."""
-        if self._built_for is None:
+        if self._built_for is None and not self._own_built:
+            self.build_own_once(input_shape)
             shape_by_running(self, input_shape, self.takes_ids)
             self._built_for = tuple(input_shape)
+
+    def build_own(self, input_shape: Any) -> None:
+        """Create weights beside those of the layers: the `build` of a model of your own."""
+
+    def build_own_once(self, input_shape: Any) -> None:
+        """Call `build_own` unless it was; `super().build(...)` inside it does nothing."""
+        if not self._own_built:
+            self._own_built = True
+            self.build_own(input_shape)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the output's shape for inputs of this shape (with the batch axis)."""
@@ -243,12 +265,14 @@ class Model(nn.Module):
 
     def regularization(self) -> Tensor | None:
         """Return the sum of the layers' weight penalties, or None if there is none."""
-        total: Tensor | None = None
-        for layer in dict.fromkeys(self.layers):
-            penalty = layer.regularization()
-            if penalty is not None:
-                total = penalty if total is None else total + penalty
-        return total
+        penalties = [layer.regularization() for layer in dict.fromkeys(self.layers)]
+        penalties += [
+            regularizer(getattr(self, name))
+            for name, regularizer in self.regularizers.items()
+            if getattr(self, name).requires_grad
+        ]
+        found = [penalty for penalty in penalties if penalty is not None]
+        return torch.stack(found).sum() if len(found) > 1 else (found or [None])[0]
 
     # Training.
 
@@ -277,6 +301,7 @@ class Model(nn.Module):
 
     # Weights.
 
+    add_weight = parameters.add_weight
     count_params = parameters.count_params
     get_weights = parameters.get_weights
     set_weights = parameters.set_weights
@@ -298,6 +323,21 @@ class Model(nn.Module):
         return [parameter for parameter in self.parameters() if not parameter.requires_grad]
 
     @property
+    def trainable_variables(self) -> list[nn.Parameter]:
+        """As `trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Tensor]:
+        """The weights that do not train, and what else layers keep, such as states."""
+        return [*self.non_trainable_weights, *self.buffers()]
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """The weights, and what else layers keep."""
+        return [*self.parameters(), *self.buffers()]
+
+    @property
     def trainable(self) -> bool:
         """Whether any layer trains; setting it freezes or unfreezes every layer."""
         return any(layer.trainable for layer in self.layers)
@@ -316,7 +356,7 @@ class Model(nn.Module):
         *,
         gates: bool = False,
     ) -> None:
-        """Print the layers, their output shapes and their parameter counts.
+        """Print the layers, their output shapes and their parameter counts, and a mask's way.
 
         `gates=True` adds, for every recurrent layer, each gate's W, U and b with the formula
         behind the count, and the kernel chosen with its reason. `print_fn` receives the text.
@@ -325,9 +365,12 @@ class Model(nn.Module):
 
     def _summary_text(self, *, gates: bool, line_length: int | None = None) -> str:
         from gatewise.inspect import measure_parameters, render_gates, render_summary
+        from gatewise.models.mask_path import mask_path, render_mask_path
 
         ledger = measure_parameters(self)
         text = render_summary(ledger, line_length)
+        steps = mask_path(self)
+        text = f"{text}\n{render_mask_path(steps)}" if steps else text
         return f"{text}\n\n{render_gates(ledger)}" if gates else text
 
     def _repr_html_(self) -> str:

@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from gatewise.errors import InputError
+from gatewise.layers import initializers, regularizers
+from gatewise.layers.initializers import InitializerLike
+from gatewise.layers.regularizers import RegularizerLike
 
 if TYPE_CHECKING:
     from gatewise.models.model import Model
+
+
+def add_weight(
+    model: Model,
+    shape: Sequence[int] = (),
+    initializer: InitializerLike = "glorot_uniform",
+    regularizer: RegularizerLike | None = None,
+    trainable: bool = True,
+    name: str | None = None,
+) -> nn.Parameter:
+    """Create, register and return a parameter of the model itself, beside those of its layers.
+
+    >>> from gatewise.models import Model
+    >>> class Scaled(Model):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.factor = self.add_weight(shape=(1,), initializer="ones", name="factor")
+    ...     def call(self, x):
+    ...         return x * self.factor
+    >>> Scaled()(torch.tensor([[2.0]])).tolist(), [name for name, _ in Scaled().named_parameters()]
+    ([[2.0]], ['factor'])
+    """
+    name = name or f"weight_{len(model._parameters)}"
+    value = initializers.get(initializer)(tuple(shape), dtype=torch.get_default_dtype())
+    parameter = nn.Parameter(value, requires_grad=trainable)
+    model.register_parameter(name, parameter)
+    penalty = regularizers.get(regularizer)
+    if penalty is not None:
+        model.regularizers[name] = penalty
+    return parameter
 
 
 def count_params(model: Model) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from gatewise.errors import InputError, NonFiniteError
+from gatewise.errors import NonFiniteError
 
 Logs = Mapping[str, float]
 
@@ -107,18 +107,3 @@ class Calls:
         """Call one hook of every callback."""
         for method in self.of(hook):
             method(*arguments)
-
-
-def as_list(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
-    """Return the callbacks as a list, or raise `InputError` for what is none."""
-    if callbacks is None:
-        return []
-    given = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
-    for callback in given:
-        if not isinstance(callback, Callback):
-            raise InputError(
-                f"callbacks holds {callback!r} ({type(callback).__name__}), which is no "
-                "gatewise.callbacks.Callback. Derive from it, or wrap a function: "
-                "LambdaCallback(on_epoch_end=function)."
-            )
-    return given
