@@ -141,6 +141,25 @@ def test_bidirectional(
     )
 
 
+@pytest.mark.parametrize("cell", STATES)
+def test_bidirectional_rnn_of_a_cell(assert_as_keras: Callable[..., None], cell: str) -> None:
+    ours, theirs = (
+        library.RNN(
+            getattr(library, f"{cell}Cell")(3, use_bias=False, **dtype),
+            return_sequences=True,
+            return_state=True,
+            **dtype,
+        )
+        for library, dtype in ((layers, {}), (keras.layers, {"dtype": "float64"}))
+    )
+    assert_as_keras(
+        layers.Bidirectional(ours),
+        keras.layers.Bidirectional(theirs, dtype="float64"),
+        series(),
+        mask=np.array(MASKS["holes"], dtype=bool),
+    )
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("mask", [None, "left padding"])
 def test_own_backward_layer(

@@ -154,6 +154,12 @@ def test_arguments() -> None:
         layers.LSTM(8, return_sequence=True)
 
 
+def test_bidirectional_of_a_stack_names_the_way_round() -> None:
+    stack = layers.RNN([layers.LSTMCell(2), layers.LSTMCell(2)])
+    with pytest.raises(InputError, match=r"runs a StackedRNNCells.*go_backwards=True"):
+        layers.Bidirectional(stack)
+
+
 def test_bidirectional_pairs() -> None:
     assert_message(
         lambda: layers.Bidirectional(layers.LSTM(3), backward_layer=layers.LSTM(3)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -126,46 +126,38 @@ class Average(Merge):
         return reduce(torch.add, parts) / len(parts)
 
 
-class _Chosen(Merge):
-    """What the largest and the smallest share: a masked step of a tensor does not take part."""
+class Maximum(Merge):
+    """The largest of the tensors' numbers at each place, of the steps that are not masked."""
 
     takes_mask = True
 
     def forward(self, x: Any, mask: Any = None) -> Tensor:
-        parts = self.receive_all(x)
-        if mask is None:
-            return reduce(self.choose, parts)
-        pairs = zip(parts, _wide(parts, mask), strict=True)
-        result, real = next(pairs)
-        for part, one in pairs:
-            if one is not None:
-                part = torch.where(one, part, result)
-            if real is not None:
-                result = torch.where(real, result, part)
-            real = None if one is None or real is None else one | real
-            result = self.choose(result, part)
-        return result
-
-    @staticmethod
-    def choose(one: Tensor, other: Tensor) -> Tensor:
-        """Return one of two numbers at each place."""
-        raise NotImplementedError
+        return _chosen(torch.maximum, self.receive_all(x), mask)
 
 
-class Maximum(_Chosen):
-    """The largest of the tensors' numbers at each place, of the steps that are not masked."""
-
-    @staticmethod
-    def choose(one: Tensor, other: Tensor) -> Tensor:
-        return torch.maximum(one, other)
-
-
-class Minimum(_Chosen):
+class Minimum(Merge):
     """The smallest of the tensors' numbers at each place, of the steps that are not masked."""
 
-    @staticmethod
-    def choose(one: Tensor, other: Tensor) -> Tensor:
-        return torch.minimum(one, other)
+    takes_mask = True
+
+    def forward(self, x: Any, mask: Any = None) -> Tensor:
+        return _chosen(torch.minimum, self.receive_all(x), mask)
+
+
+def _chosen(choose: Callable[[Tensor, Tensor], Tensor], parts: list[Tensor], masks: Any) -> Tensor:
+    """Return one of the tensors' numbers at each place; a masked step does not take part."""
+    if masks is None:
+        return reduce(choose, parts)
+    pairs = zip(parts, _wide(parts, masks), strict=True)
+    result, real = next(pairs)
+    for part, mask in pairs:
+        if mask is not None:
+            part = torch.where(mask, part, result)
+        if real is not None:
+            result = torch.where(real, result, part)
+        real = None if mask is None or real is None else mask | real
+        result = choose(result, part)
+    return result
 
 
 def _wide(parts: list[Tensor], masks: Any) -> list[Tensor | None]:
