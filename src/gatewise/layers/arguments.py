@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from gatewise.errors import UnknownArgumentError, UnsupportedError
@@ -68,7 +67,6 @@ def _plain(layer: Any, name: str, value: Any) -> Any:
     )
 
 
-@cache
 def accepted_keywords(cls: type) -> tuple[frozenset[str], bool]:
     """Return the names of a constructor's arguments, and whether it takes any others."""
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
