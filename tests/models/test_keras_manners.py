@@ -224,3 +224,19 @@ def test_input_with_its_batch_axis() -> None:
     for bad in ({}, {"shape": (3,), "batch_shape": (2, 3)}):
         with pytest.raises(InputError, match="or a batch_shape"):
             Input(**bad)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("merge", ["Multiply", "Maximum", "Minimum", "Add", "Concatenate"])
+def test_masks_go_through_a_merge_as_in_keras(merge: str) -> None:
+    made = []
+    for library in (gatewise, keras):
+        one, other = library.Input((4,), dtype="int32"), library.Input((4,), dtype="int32")
+        embed = [library.layers.Embedding(7, 3, mask_zero=True) for _ in range(2)]
+        merged = getattr(library.layers, merge)()([embed[0](one), embed[1](other)])
+        made.append(library.Model([one, other], library.layers.LSTM(2)(merged)))
+    ours, theirs = made
+    ours.set_weights(theirs.get_weights())
+    ids = [np.array([[1, 2, 0, 0], [3, 0, 4, 0]]), np.array([[5, 0, 6, 0], [1, 2, 3, 0]])]
+    wanted = theirs.predict(ids, verbose=0)
+    np.testing.assert_allclose(ours.predict(ids, verbose=0), wanted, rtol=1e-5, atol=1e-6)
