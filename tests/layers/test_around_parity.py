@@ -196,6 +196,11 @@ def test_attention_with_masks(
         of_query if masked in ("query", "both") else None,
         of_value if masked in ("value", "both") else None,
     ]
+    tensors = [torch.tensor(part) for part in parts]
+    handed_on = [layer.compute_mask(tensors, mask) for layer in (ours, theirs)]
+    assert (handed_on[0] is None) == (handed_on[1] is None)
+    if handed_on[0] is not None:
+        assert handed_on[0].tolist() == handed_on[1].tolist()
     call = {"mask": mask, "return_attention_scores": True, "use_causal_mask": causal}
     for our, their in zip(merge(ours, parts, **call), merge(theirs, parts, **call), strict=True):
         np.testing.assert_allclose(our, their, **CLOSE)

@@ -72,6 +72,20 @@ def pooling(draw: st.DrawFn, average: bool = False) -> Case:
 
 
 @st.composite
+def convolving(draw: st.DrawFn) -> Case:
+    arguments = {
+        "filters": SIZE,
+        "kernel_size": st.integers(1, 3),
+        "padding": st.sampled_from(["valid", "same", "causal"]),
+        "strides": st.integers(1, 2),
+        "activation": ACTIVATIONS,
+        "use_bias": st.booleans(),
+    }
+    shape = (draw(SIZE), draw(st.integers(3, 7)), draw(SIZE))
+    return _completed(draw, Case(_drawn(draw, arguments), [shape]))
+
+
+@st.composite
 def global_pooling(draw: st.DrawFn) -> Case:
     case = Case({"keepdims": draw(st.booleans())}, [tuple(draw(SIZE) for _ in range(3))])
     return _completed(draw, case)
@@ -172,6 +186,8 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
         },
         axes=[2, 3],
     ),
+    "Conv1D": convolving(),
+    "ActivityRegularization": one({"l1": st.floats(0, 1), "l2": st.floats(0, 1)}, axes=[2, 3]),
     "MaxPooling1D": pooling(),
     "AveragePooling1D": pooling(average=True),
     "GlobalMaxPooling1D": global_pooling(),
