@@ -55,6 +55,11 @@ def test_a_missing_name_names_the_nearest(place: str, name: str, message: str) -
         (lambda: layers.LSTM(4, batch_input_shape=(1, 2, 3)), "input_shape without the batch"),
         (lambda: layers.Dense(4, kernel_constraint="max_norm"), "no constraints"),
         (lambda: layers.GRU(4, returns_sequences=True), "Did you mean 'return_sequences'"),
+        (lambda: gatewise.optimizers.Adam(lr=0.1), "It is called learning_rate"),
+        (lambda: gatewise.optimizers.SGD(0.1, decay=0.1), "gatewise.optimizers.schedules"),
+        (lambda: gatewise.losses.Huber(deltas=1.0), "Did you mean 'delta'"),
+        (lambda: gatewise.metrics.Recall(threshold=0.2), "Did you mean 'thresholds'"),
+        (lambda: gatewise.callbacks.EarlyStopping(patients=3), "Did you mean 'patience'"),
     ],
 )
 def test_an_argument_that_is_not_there(make: Callable[[], object], message: str) -> None:

@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 
 import gatewise
 from gatewise import layers
-from gatewise.callbacks import BackupAndRestore, LambdaCallback
+from gatewise.callbacks import BackupAndRestore, LambdaCallback, LearningRateScheduler
 from gatewise.errors import InputError
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
@@ -41,6 +41,12 @@ def test_a_plateau_is_looked_for_in_the_validation_loss() -> None:
         X, Y, epochs=4, verbose=0, callbacks=scheduler, validation_data=(X, Y)
     ).history
     assert history["learning_rate"] == pytest.approx([0.1, 0.1, 0.1, 0.01])
+
+
+def test_it_is_no_function_of_the_epoch() -> None:
+    scheduler = lr_scheduler.StepLR(model_and_optimizer()[1], 1)
+    with pytest.raises(InputError, match=r"callbacks=\[scheduler\]"):
+        LearningRateScheduler(scheduler)  # pyright: ignore[reportArgumentType]
 
 
 def test_one_of_another_optimizer_is_refused() -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gatewise.arguments import accepted_keywords, check_keywords
 from gatewise.errors import InputError
 from gatewise.layers import activity, initializers, regularizers
-from gatewise.layers.arguments import accepted_keywords, check_keywords, own_arguments
+from gatewise.layers.arguments import CURES, own_arguments
 from gatewise.layers.by_call import adopt, shape_by_running
 from gatewise.layers.initializers import InitializerLike
 from gatewise.layers.modes import in_mode
@@ -65,7 +66,7 @@ class Layer(nn.Module):
 
     def __new__(cls, *arguments: Any, **keywords: Any) -> Self:
         """Refuse unknown arguments with a message that says what there is."""
-        check_keywords(cls, keywords)
+        check_keywords(cls, keywords, CURES)
         layer = super().__new__(cls)
         if cls.get_config is Layer.get_config:
             layer.__dict__["_given"] = arguments, keywords

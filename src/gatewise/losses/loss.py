@@ -9,13 +9,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from gatewise.arguments import KnownArguments
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.losses import checks
 from gatewise.losses.reduction import REDUCTIONS, reduce_losses
 from gatewise.losses.shapes import align, fit_to, full_precision
 
 
-class Loss:
+class Loss(KnownArguments):
     """A loss of labels and predictions; a subclass defines `call`, the loss of each sample or step.
 
     Called, it gives one number, by `reduction`: "sum_over_batch_size" (also "mean"),

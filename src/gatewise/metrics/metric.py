@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatewise.arguments import KnownArguments
 from gatewise.errors import InputError, UnsupportedError
 
 
-class Metric(ABC):
+class Metric(KnownArguments, ABC):
     """A value that is gathered over the batches of an epoch."""
 
     name: str

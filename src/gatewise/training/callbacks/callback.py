@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from gatewise.arguments import KnownArguments
 from gatewise.errors import NonFiniteError
 
 Logs = Mapping[str, float]
 
 
-class Callback:
+class Callback(KnownArguments):
     """Something called at the ends of steps, epochs and runs; override what you need.
 
     `self.model` is the model, `self.params` holds `epochs`, `steps` (an epoch, None if unknown),
