@@ -7,10 +7,14 @@ Three doors lead in: Keras's manners (`gatewise.models`, `gatewise.layers`), PyT
 
 from __future__ import annotations
 
+from typing import Any
+
 from gatewise import (
+    activations,
     callbacks,
     data,
     gradients,
+    initializers,
     inspect,
     layers,
     losses,
@@ -18,8 +22,12 @@ from gatewise import (
     models,
     nn,
     optimizers,
+    preprocessing,
+    regularizers,
+    saving,
     utils,
 )
+from gatewise.errors import missing
 from gatewise.layers import Input
 from gatewise.models import Model, Sequential, load_model
 from gatewise.nn import accelerate
@@ -31,9 +39,11 @@ __all__ = [
     "Sequential",
     "__version__",
     "accelerate",
+    "activations",
     "callbacks",
     "data",
     "gradients",
+    "initializers",
     "inspect",
     "layers",
     "load_model",
@@ -42,5 +52,25 @@ __all__ = [
     "models",
     "nn",
     "optimizers",
+    "preprocessing",
+    "regularizers",
+    "saving",
     "utils",
 ]
+
+_INSTEAD = {
+    "Functional": "Use Model(inputs, outputs), or gatewise.models.Functional.",
+    "KerasTensor": "What a layer called on an Input returns is a gatewise.layers.Symbol.",
+    "Layer": "It is gatewise.layers.Layer.",
+    "backend": "Use torch: every tensor here is one of its own.",
+    "constraints": "compile(optimizer=...) can clip gradients: clipnorm, clipvalue.",
+    "datasets": "Data for trying things out is in gatewise.data.datasets.",
+    "mixed_precision": "Use torch.autocast, or model.to(torch.bfloat16).",
+    "ops": "Use torch: every tensor here is one of its own.",
+    "random": "Use torch, and gatewise.utils.set_random_seed.",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Say what is nearest to a name that does not exist here."""
+    raise missing("gatewise", name, __all__, _INSTEAD)

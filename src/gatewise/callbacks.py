@@ -20,6 +20,7 @@ from gatewise.training.callbacks import (
     ReduceLROnPlateau,
     TensorBoard,
     TerminateOnNaN,
+    TorchScheduler,
 )
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "TensorBoard",
     "TerminateOnNaN",
+    "TorchScheduler",
 ]
 
 

@@ -14,6 +14,7 @@ from gatewise.errors import InputError, UnsupportedError
 from gatewise.interchange import agreement
 from gatewise.interchange.keras import from_keras, to_keras
 from gatewise.models import Sequential
+from gatewise.regularizers import L1
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -73,6 +74,18 @@ def test_there_and_back(model: keras.Model) -> None:
         assert set(there.get_config()) == set(back.get_config())
 
 
+def test_activity_regularizers_come_along() -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((None, 3)),
+            keras.layers.LSTM(4, activity_regularizer=keras.regularizers.L1(0.5)),
+        ]
+    )
+    ours = from_keras(model)
+    assert ours.layers[0].activity_regularizer == L1(0.5)
+    assert to_keras(ours).layers[0].activity_regularizer.l1 == pytest.approx(0.5)
+
+
 def test_float64(keras_in_float64: None) -> None:
     model = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(4)])
     ours = from_keras(model)
@@ -84,7 +97,6 @@ def test_float64(keras_in_float64: None) -> None:
     ("layer", "message"),
     [
         (keras.layers.LSTM(2, kernel_constraint="max_norm", name="a"), "a has kernel_constraint"),
-        (keras.layers.LSTM(2, activity_regularizer="l1", name="a"), "a has activity_regularizer"),
         (keras.layers.ConvLSTM1D(2, 1, name="a"), "a is a ConvLSTM1D, which is not converted"),
         (keras.layers.GRU(2, dtype="mixed_float16", name="a"), "a computes in float16"),
     ],

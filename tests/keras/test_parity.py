@@ -92,12 +92,12 @@ def test_float32(kind, masked, both_results) -> None:
         np.testing.assert_allclose(got[name], value, rtol=0, atol=3e-6 * scale, err_msg=name)
 
 
-def _program(recurrent: keras.Layer) -> keras.Model:
+def _program(recurrent: keras.Layer | list[keras.Layer]) -> keras.Model:
     model = keras.Sequential(
         [
             keras.Input((None,)),
             keras.layers.Embedding(30, 6, mask_zero=True),
-            recurrent,
+            *(recurrent if isinstance(recurrent, list) else [recurrent]),
             keras.layers.Dropout(0.5),
             keras.layers.Dense(1, activation="sigmoid"),
         ]
@@ -122,6 +122,13 @@ RECURRENT = {
     "gru": lambda: keras.layers.GRU(7, dropout=0.3, reset_after=False),
     "simple rnn": lambda: keras.layers.SimpleRNN(7, recurrent_dropout=0.3, go_backwards=True),
     "bidirectional": lambda: keras.layers.Bidirectional(keras.layers.LSTM(3, dropout=0.2)),
+    "stacked and mixed": lambda: [
+        keras.layers.LSTM(5, return_sequences=True),
+        keras.layers.LayerNormalization(),
+        keras.layers.Bidirectional(keras.layers.GRU(3, return_sequences=True), "sum"),
+        keras.layers.TimeDistributed(keras.layers.Dense(4, activation="tanh")),
+        keras.layers.SimpleRNN(3),
+    ],
     "regularized": lambda: keras.layers.LSTM(
         7, kernel_regularizer="l2", activity_regularizer="l1", kernel_constraint="max_norm"
     ),

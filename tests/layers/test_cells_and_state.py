@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import gatewise
 from gatewise import Input, Model, Sequential, layers, load_model, models
 from gatewise.errors import InputError, ModelFileError, UnsupportedError
 from gatewise.layers.registered import OWN
@@ -96,8 +97,6 @@ def test_rnn_of_any_cells(
             zero_output_for_mask=zeroed,
         )
 
-    import gatewise
-
     ours, theirs = make(gatewise), make(keras)
     numbers = np.random.default_rng(seed)
     ours.build((None, 5, 3))
@@ -120,18 +119,58 @@ def _flat(value: Any) -> list[torch.Tensor]:
     return [value]
 
 
-@pytest.mark.parametrize("cell", SIZES)
-def test_a_cell_is_one_step_of_keras_s(cell: str) -> None:
-    ours, theirs = getattr(layers, cell)(4), getattr(keras.layers, cell)(4)
-    ours.build((None, 3))
-    theirs.build((None, 3))
-    ours.set_weights(theirs.get_weights())
-    x = torch.tensor(np.random.default_rng(0).normal(size=(2, 3)))
-    states = [torch.full((2, 4), 0.3 + place) for place in range(SIZES[cell])]
-    y, new = ours(x, states)
-    z, other = theirs(x, states)
-    for our, their in zip([y, *new], [z, *_flat(other)], strict=True):
+@pytest.mark.parametrize("kind", [*SIZES, "StackedRNNCells"])
+@HYPOTHESIS
+@given(data=st.data())
+def test_a_cell_is_one_step_of_keras_s(kind: str, data: st.DataObject) -> None:
+    below = data.draw(st.lists(st.sampled_from(sorted(SIZES)), min_size=1, max_size=2))
+    names = [*below, "LSTMCell"] if kind == "StackedRNNCells" else [kind]
+    drawn = [(name, data.draw(_cell_arguments(name))) for name in names]
+    cells = [
+        [getattr(library.layers, name)(**arguments) for name, arguments in drawn]
+        for library in (gatewise, keras)
+    ]
+    ours, theirs = (
+        library.layers.StackedRNNCells(made) if kind == "StackedRNNCells" else made[0]
+        for library, made in zip((gatewise, keras), cells, strict=True)
+    )
+    numbers = np.random.default_rng(data.draw(st.integers(0, 2**16)))
+    batch, features = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 4))
+    ours.build((None, features))
+    theirs.build((None, features))
+    weights = [numbers.normal(size=w.shape) * 0.7 for w in theirs.get_weights()]
+    ours.set_weights(weights)
+    theirs.set_weights(weights)
+    x = torch.tensor(numbers.normal(size=(batch, features)), requires_grad=True)
+    states = _states_of(ours.state_size, batch, numbers)
+    given_states = states if isinstance(states, list) else [states]
+    sources = [x, *_flat(given_states)]
+    found = []
+    for cell, weights in ((ours, ours.weights), (theirs, [w.value for w in theirs.weights])):
+        y, new = cell(x, given_states)
+        results = [y, *_flat(new)]
+        total = sum((one**3).sum() for one in results)
+        found.append([*results, *torch.autograd.grad(total, [*sources, *weights])])
+    for our, their in zip(*found, strict=True):
         np.testing.assert_allclose(our.detach(), their.detach(), **CLOSE)
+
+
+@st.composite
+def _cell_arguments(draw: st.DrawFn, cell: str) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "units": draw(st.integers(1, 4)),
+        "activation": draw(st.sampled_from(["tanh", "relu", "linear"])),
+        "use_bias": draw(st.booleans()),
+    }
+    if cell == "GRUCell":
+        arguments["reset_after"] = draw(st.booleans())
+    return arguments
+
+
+def _states_of(size: Any, batch: int, numbers: np.random.Generator) -> Any:
+    if isinstance(size, (list, tuple)):
+        return [_states_of(one, batch, numbers) for one in size]
+    return torch.tensor(numbers.normal(size=(batch, size)), requires_grad=True)
 
 
 def test_a_cell_may_start_where_it_likes_and_is_saved_by_name(

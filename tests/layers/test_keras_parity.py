@@ -141,6 +141,25 @@ def test_bidirectional(
     )
 
 
+@pytest.mark.parametrize("cell", STATES)
+def test_bidirectional_rnn_of_a_cell(assert_as_keras: Callable[..., None], cell: str) -> None:
+    ours, theirs = (
+        library.RNN(
+            getattr(library, f"{cell}Cell")(3, use_bias=False, **dtype),
+            return_sequences=True,
+            return_state=True,
+            **dtype,
+        )
+        for library, dtype in ((layers, {}), (keras.layers, {"dtype": "float64"}))
+    )
+    assert_as_keras(
+        layers.Bidirectional(ours),
+        keras.layers.Bidirectional(theirs, dtype="float64"),
+        series(),
+        mask=np.array(MASKS["holes"], dtype=bool),
+    )
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("mask", [None, "left padding"])
 def test_own_backward_layer(
@@ -161,8 +180,8 @@ def test_own_backward_layer(
 
 
 @st.composite
-def configurations(draw: st.DrawFn) -> dict[str, Any]:
-    cell = draw(st.sampled_from(sorted(STATES)))
+def configurations(draw: st.DrawFn, kind: str) -> dict[str, Any]:
+    cell = draw(st.sampled_from(sorted(STATES))) if kind == "Bidirectional" else kind
     activations = [
         "tanh",
         "relu",
@@ -196,22 +215,24 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
         "shape": (batch, steps, draw(st.integers(1, 4))),
         "mask": draw(st.none() | rows),
         "with_state": draw(st.booleans()),
-        "bidirectional": draw(st.booleans()),
+        "bidirectional": kind == "Bidirectional",
         "merge_mode": draw(st.sampled_from(MERGES)),
         "seed": draw(st.integers(0, 2**16)),
     }
 
 
+@pytest.mark.parametrize("kind", [*STATES, "Bidirectional"])
 @settings(
-    max_examples=200,
+    max_examples=100,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(configuration=configurations())
+@given(data=st.data())
 def test_any_configuration(
-    assert_as_keras: Callable[..., None], configuration: dict[str, Any]
+    assert_as_keras: Callable[..., None], kind: str, data: st.DataObject
 ) -> None:
+    configuration = data.draw(configurations(kind))
     cell, arguments = configuration["cell"], configuration["arguments"]
     states = STATES[cell]
     if configuration["bidirectional"]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gatewise import layers
-from gatewise.errors import InputError, UnknownNameError, UnsupportedError
+from gatewise.errors import InputError, UnknownArgumentError, UnknownNameError
 
 
 def lstm(**arguments: Any) -> layers.LSTM:
@@ -118,10 +118,11 @@ def test_initial_states() -> None:
 
 def test_arguments() -> None:
     assert_message(
-        lambda: layers.RNN(layers.LSTMCell(8), stateful=True),
-        "RNN(stateful=True) is not supported; LSTM, GRU and SimpleRNN are. Or keep the state: "
-        "return_state=True gives it, initial_state= takes it at the next call.",
-        UnsupportedError,
+        lambda: layers.Dense(8, activasion="relu"),
+        "Dense has no argument 'activasion'. Did you mean 'activation'? It takes activation, "
+        "activity_regularizer, bias_initializer, bias_regularizer, input_shape, "
+        "kernel_initializer, kernel_regularizer, name, trainable, units, use_bias.",
+        UnknownArgumentError,
     )
     for bad in (0, -1, 2.5, True, "8"):
         assert_message(
@@ -149,8 +150,14 @@ def test_arguments() -> None:
         layers.LSTM(8, use_kernel="cpuu")
     with pytest.raises(UnknownNameError, match=r"Unknown merge_mode 'cat'"):
         layers.Bidirectional(layers.LSTM(8), "cat")
-    with pytest.raises(TypeError, match="unexpected keyword argument 'return_sequence'"):
+    with pytest.raises(TypeError, match="Did you mean 'return_sequences'"):
         layers.LSTM(8, return_sequence=True)
+
+
+def test_bidirectional_of_a_stack_names_the_way_round() -> None:
+    stack = layers.RNN([layers.LSTMCell(2), layers.LSTMCell(2)])
+    with pytest.raises(InputError, match=r"runs a StackedRNNCells.*go_backwards=True"):
+        layers.Bidirectional(stack)
 
 
 def test_bidirectional_pairs() -> None:

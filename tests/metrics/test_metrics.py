@@ -76,6 +76,75 @@ CASES = [
 ]
 
 
+CLASSES = [
+    (metrics.TopKCategoricalAccuracy, {"k": 2}, "one-hot"),
+    (metrics.TopKCategoricalAccuracy, {"k": 4}, "one-hot"),
+    (metrics.SparseTopKCategoricalAccuracy, {"k": 1}, "ids"),
+    (metrics.SparseTopKCategoricalAccuracy, {"k": 3}, "ids column"),
+    (metrics.MeanSquaredError, {}, "real"),
+    (metrics.MeanAbsoluteError, {}, "real"),
+    (metrics.RootMeanSquaredError, {}, "real"),
+    (metrics.BinaryAccuracy, {"threshold": 0.3}, "outputs"),
+    (metrics.Precision, {}, "binary"),
+    (metrics.Precision, {"thresholds": 0.3}, "outputs"),
+    (metrics.Recall, {}, "binary"),
+    (metrics.Recall, {"thresholds": 0.7}, "outputs"),
+    (metrics.R2Score, {}, "real"),
+]
+
+
+@pytest.mark.parametrize(("kind", "arguments", "labels"), CLASSES)
+def test_objects_as_keras_has_them(kind, arguments, labels):
+    ours = kind(**arguments)
+    theirs = getattr(keras.metrics, kind.__name__)(**arguments, name=ours.name)
+    for seed in range(3):
+        y, p = (_float32(a) for a in _draw(labels, (9,), seed))
+        ours.update(y, p)
+        theirs.update_state(y, p[..., 0] if labels == "binary" else p)
+    assert ours.result() == pytest.approx(float(theirs.result()), rel=1e-5)
+    again = metrics.get(metrics.serialize(ours))
+    assert type(again) is kind and again.get_config() == ours.get_config()
+
+
+def test_auc_and_f1_against_sklearn():
+    y, p = (_float32(a) for a in _draw("binary", (60,), 1))
+    auc, precision, f1 = metrics.AUC(), metrics.AUC(curve="PR"), metrics.F1Score()
+    rough = metrics.AUC(num_thresholds=200)
+    for metric in (auc, precision, f1, rough):
+        metric.update(y[:20], p[:20])
+        metric.update(y[20:], p[20:])
+    labels, scores = y.numpy(), p[:, 0].numpy()
+    area = sklearn.metrics.roc_auc_score(labels, scores)
+    assert auc.result() == pytest.approx(area, rel=1e-5)
+    # Keras's is the area between 200 thresholds.
+    theirs = keras.metrics.AUC()
+    theirs.update_state(y, p[:, 0])
+    assert rough.result() == pytest.approx(area, abs=0.01)
+    assert float(theirs.result()) == pytest.approx(area, abs=0.01)
+    average = sklearn.metrics.average_precision_score(labels, scores)
+    assert precision.result() == pytest.approx(average, rel=1e-5)
+    assert f1.result() == pytest.approx(sklearn.metrics.f1_score(labels, scores > 0.5), rel=1e-5)
+    ids, answers = (_float32(a) for a in _draw("ids", (60,), 2))
+    macro = metrics.F1Score(average="macro", num_classes=4)
+    macro.update(ids, answers)
+    expected = sklearn.metrics.f1_score(ids, answers.argmax(-1), average="macro")
+    assert macro.result() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: metrics.TopKCategoricalAccuracy(k=0), "k is a whole number"),
+        (lambda: metrics.AUC(curve="roc"), "'ROC' and 'PR'"),
+        (lambda: metrics.Recall(thresholds=[0.1, 0.2]), "one threshold"),
+        (lambda: metrics.F1Score(average="macro"), "num_classes"),
+    ],
+)
+def test_bad_settings_are_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
 @pytest.mark.parametrize(("name", "kind"), CASES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_samples(name, kind, weighted):

@@ -206,7 +206,7 @@ def test_what_a_file_cannot_hold_is_refused(tmp_path: Path) -> None:
     cases: list[dict[str, Any]] = [
         {"loss": lambda y, p: (y - p).abs().mean(-1)},
         {"loss": "mse", "optimizer": torch.optim.SGD},
-        {"loss": "mse", "metrics": [gatewise.metrics.BinaryAccuracy()]},
+        {"loss": "mse", "metrics": [lambda y, p: (y - p).abs().mean(-1)]},
     ]
     for arguments in cases:
         model = classifier()
@@ -220,6 +220,16 @@ def test_what_a_file_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"dense.kernel and dense_1.kernel are one tensor"):
         tied.save(path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_metrics_given_as_objects_come_back(tmp_path: Path) -> None:
+    model = classifier()
+    given = [gatewise.metrics.BinaryAccuracy(threshold=0.3), gatewise.metrics.AUC(name="area")]
+    model.compile(loss="binary_crossentropy", metrics=["accuracy", *given])
+    model.save(tmp_path / "m.safetensors")
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert [metric.name for metric in loaded.metrics] == ["accuracy", "binary_accuracy", "area"]
+    assert loaded.metrics[1].threshold == 0.3
 
 
 def test_names_of_files(tmp_path: Path) -> None:
@@ -460,7 +470,7 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ),
     "metrics": (
         lambda c: changed(c, lambda d: d["compiled"].update(metrics=[{"a": 1}])),
-        "keeps metrics by name",
+        "names no loss, optimizer, metric",
     ),
     "optimizer values": (
         lambda c: changed(c, lambda d: d["optimizer"].update(lr="fast")), "lr='fast'",
@@ -532,3 +542,48 @@ def test_loading_draws_no_random_numbers(whole: bytes, tmp_path: Path) -> None:
     torch.manual_seed(0)
     load_model(tmp_path / "m.safetensors")
     assert torch.equal(torch.rand(3), expected)
+
+
+def two_outputs() -> gatewise.Model:
+    begin = gatewise.Input((None, 3))
+    h = LSTM(4)(begin)
+    return gatewise.Model(begin, [Dense(1, name="value")(h), Dense(3, "softmax", name="kind")(h)])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"loss": "mse"},
+        {"loss": ["mse", "sparse_categorical_crossentropy"], "loss_weights": [1.0, 0.5]},
+        {
+            "loss": {
+                "value": gatewise.losses.Huber(0.3),
+                "kind": "sparse_categorical_crossentropy",
+            },
+            "loss_weights": {"value": 2.0, "kind": 0.5},
+            "metrics": {
+                "kind": ["accuracy", gatewise.metrics.SparseTopKCategoricalAccuracy(2)],
+                "value": "mae",
+            },
+        },
+    ],
+)
+def test_the_losses_of_several_outputs_come_back(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    gatewise.utils.set_random_seed(0)
+    numbers = np.random.default_rng(0)
+    x = numbers.normal(size=(8, 5, 3)).astype("float32")
+    one_hot = "kind" not in str(arguments["loss"]) and arguments["loss"] == "mse"
+    kinds = numbers.integers(0, 3, 8)
+    y = [numbers.normal(size=(8, 1)).astype("float32"), np.eye(3)[kinds] if one_hot else kinds]
+    model = two_outputs()
+    model.compile(optimizer="adam", **arguments)
+    model.fit(x, y, epochs=2, shuffle=False, verbose=0)
+    model.save(tmp_path / "m.safetensors")
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert loaded.evaluate(x, y, verbose=0, return_dict=True) == model.evaluate(
+        x, y, verbose=0, return_dict=True
+    )
+    for one in (model, loaded):
+        one.fit(x, y, epochs=2, shuffle=False, verbose=0)
+    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

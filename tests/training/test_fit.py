@@ -397,3 +397,26 @@ def test_odd_numbers_of_samples_and_steps(samples: int) -> None:
     x, y = task(samples, steps=1)
     history = classifier().fit(x, y, verbose=0, batch_size=32)
     assert np.isfinite(history.history["loss"]).all()
+
+
+def test_a_generator_builds_the_model_and_loses_no_batch() -> None:
+    x = np.random.default_rng(0).normal(size=(7, 3)).astype("float32")
+    y = x[:, :1]
+    seen = []
+
+    def batches():
+        for row in range(7):
+            seen.append(row)
+            yield x[row : row + 1], y[row : row + 1]
+
+    gatewise.utils.set_random_seed(0)
+    model = Sequential([Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    steps = []
+    counting = gatewise.callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: steps.append(b))
+    model.fit(batches(), verbose=0, callbacks=[counting])
+    assert seen == steps == list(range(7))
+    empty = Sequential([Dense(1)])
+    empty.compile(optimizer="sgd", loss="mse")
+    with pytest.raises(InputError, match="gave no batch"):
+        empty.fit(iter(()), verbose=0)

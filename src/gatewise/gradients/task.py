@@ -14,6 +14,7 @@ from gatewise import losses
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.gradients.layout import makes_masks, returns_sequences
 from gatewise.kernels import Pass, steering
+from gatewise.layers import activity
 
 
 class Differentiable(Protocol):
@@ -95,7 +96,8 @@ class Task:
 
     def whole(self) -> Part:
         """Run the whole batch and return its objective, to be differentiated."""
-        prediction, mask = self.model.forward_with_mask(self.x, self.mask)
+        with activity.activity_penalties() as of_activities:
+            prediction, mask = self.model.forward_with_mask(self.x, self.mask)
         if self.check is not None:
             self.check(self.y, prediction, mask)
         objective = losses.objective(
@@ -104,7 +106,7 @@ class Task:
             prediction,
             mask=mask,
             sample_weight=self.sample_weight,
-            penalty=self.penalty(),
+            penalty=activity.summed(self.penalty(), of_activities),
         )
         return Part(objective, self.y, prediction, mask, self.sample_weight)
 
@@ -115,6 +117,12 @@ class Task:
 
     def forward(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """Return the model's output for these time steps, and its mask."""
+        regularized = activity.regularized_activities(self.model)
+        if regularized:
+            raise UnsupportedError(
+                f"'{regularized[0]}' has an activity_regularizer, a penalty on whole series, and "
+                "this gradient takes them in pieces. Use gradient=BPTT(), or leave it out."
+            )
         mask = None if self.mask is None else self.mask[:, start:stop]
         return self.model.forward_with_mask(self.x[:, start:stop], mask)
 

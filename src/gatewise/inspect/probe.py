@@ -24,6 +24,7 @@ from gatewise.errors import InputError, NonFiniteError
 from gatewise.inspect.opening import open_layers, require_openable
 from gatewise.inspect.walk import Place, measurable_places
 from gatewise.kernels import Record, recording
+from gatewise.layers import activity
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ def run_probe(
     labels = _tensor(pad(y)[0] if _is_ragged(y) else y, reference, "y")
     sample_weight = None if sample_weight is None else _tensor(sample_weight, reference, "weight")
     with _same_random_state(reference.device), torch.enable_grad():
-        with recording() as records, _calls(places, records) as calls:
+        with (
+            recording() as records,
+            _calls(places, records) as calls,
+            activity.activity_penalties() as of_activities,
+        ):
             prediction, mask = _predict(twin, inputs, mask)
         _require_tensor(twin, prediction)
         chosen_loss.check(labels, prediction, mask)
@@ -77,7 +82,7 @@ def run_probe(
             prediction,
             mask=mask,
             sample_weight=sample_weight,
-            penalty=penalty_of(twin),
+            penalty=activity.summed(penalty_of(twin), of_activities),
         )
         _require_finite(objective)
         if objective.requires_grad:

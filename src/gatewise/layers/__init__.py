@@ -10,6 +10,7 @@ from gatewise.layers.attention import AdditiveAttention, Attention
 from gatewise.layers.convolution import Conv1D
 from gatewise.layers.dense import Activation, Dense
 from gatewise.layers.dropout import Dropout, SpatialDropout1D
+from gatewise.layers.dropout_cell import DropoutRNNCell
 from gatewise.layers.embedding import Embedding
 from gatewise.layers.gru import GRU
 from gatewise.layers.input import Input, InputLayer
@@ -26,6 +27,16 @@ from gatewise.layers.merging import (
     Multiply,
     Subtract,
 )
+from gatewise.layers.merging_functions import (
+    add,
+    average,
+    concatenate,
+    dot,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from gatewise.layers.normalization import BatchNormalization, LayerNormalization
 from gatewise.layers.pooling import (
     AveragePooling1D,
@@ -35,12 +46,15 @@ from gatewise.layers.pooling import (
 )
 from gatewise.layers.recurrent import Recurrent
 from gatewise.layers.registered import LAYERS, get_layer_class, register
+from gatewise.layers.regularization import ActivityRegularization
 from gatewise.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
 from gatewise.layers.rnn import RNN
 from gatewise.layers.rnn_cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from gatewise.layers.simple_rnn import SimpleRNN
 from gatewise.layers.symbol import Symbol
 from gatewise.layers.time_distributed import TimeDistributed
+from gatewise.layers.torch_layer import TorchLayer
+from gatewise.layers.wrapper import Wrapper
 from gatewise.layers.wrappers import Bidirectional
 
 LAYERS.update(
@@ -52,15 +66,35 @@ LAYERS.update(
             Add, AdditiveAttention, Attention, Average, AveragePooling1D, BatchNormalization,
             Concatenate, Conv1D, Dot, Flatten, GlobalAveragePooling1D, GlobalMaxPooling1D,
             LayerNormalization, MaxPooling1D, Maximum, Minimum, Multiply, Permute, RepeatVector,
-            Reshape, SpatialDropout1D, Subtract, TimeDistributed,
+            ActivityRegularization, Reshape, SpatialDropout1D, Subtract, TimeDistributed,
         )
     }
 )  # fmt: skip
 
 
+_INSTEAD = {
+    "CuDNNGRU": 'Use GRU(use_kernel="cudnn").',
+    "CuDNNLSTM": 'Use LSTM(use_kernel="cudnn").',
+    "ELU": "Use Activation('elu').",
+    "GaussianDropout": "The nearest is Dropout.",
+    "GaussianNoise": "The nearest is Dropout.",
+    "InputSpec": "Check shapes in your layer's build.",
+    "Lambda": "Write a Layer with a call(self, x), which can be saved, too.",
+    "LeakyReLU": "Use Activation(torch.nn.LeakyReLU()).",
+    "MultiHeadAttention": "The nearest is Attention.",
+    "Normalization": "Use gatewise.data.StandardScaler.",
+    "PReLU": "Use torch.nn.PReLU in a Layer of your own.",
+    "ReLU": "Use Activation('relu').",
+    "Softmax": "Use Activation('softmax').",
+    "StringLookup": "Use gatewise.data.Vocabulary.",
+    "TextVectorization": "Use gatewise.data.Vocabulary.",
+}
+
+
 def __getattr__(name: str) -> Any:
     """Say which layer is nearest to one that does not exist here."""
-    raise missing("gatewise.layers", name, [*LAYERS, "Input", "Layer"])
+    known = [*LAYERS, "DropoutRNNCell", "Input", "Layer", "TorchLayer", "Wrapper"]
+    raise missing("gatewise.layers", name, known, _INSTEAD)
 
 
 __all__ = [
@@ -69,6 +103,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Activation",
+    "ActivityRegularization",
     "Add",
     "AdditiveAttention",
     "Attention",
@@ -81,6 +116,7 @@ __all__ = [
     "Dense",
     "Dot",
     "Dropout",
+    "DropoutRNNCell",
     "Embedding",
     "Flatten",
     "GRUCell",
@@ -109,8 +145,18 @@ __all__ = [
     "Subtract",
     "Symbol",
     "TimeDistributed",
+    "TorchLayer",
+    "Wrapper",
+    "add",
+    "average",
+    "concatenate",
+    "dot",
     "get_layer_class",
     "initializers",
+    "maximum",
+    "minimum",
+    "multiply",
     "register",
     "regularizers",
+    "subtract",
 ]

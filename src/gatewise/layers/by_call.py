@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gatewise.layers.modes import left_as_it_was
 from gatewise.layers.symbol import is_shape
 
 
@@ -27,6 +28,15 @@ def adopt(cls: Any) -> None:
         cls.takes_mask = "mask" in accepted or cls.__dict__.get("takes_mask", False)
         cls.takes_training = "training" in accepted or open_ended
         cls.forward = forward_by_call
+    elif "forward" in cls.__dict__:
+        cls.call = cls.__dict__["forward"]  # for `super().call(x)` and `layer.call(x)`
+
+
+def adopt_build(cls: Any) -> None:
+    """Let a model class's own ``build`` make its own weights, once, before its layers'."""
+    if "build" in cls.__dict__ and "forward_with_mask" not in cls.__dict__:
+        cls.build_own = cls.__dict__["build"]
+        del cls.build
 
 
 def forward_by_call(self: Any, x: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -50,17 +60,12 @@ def shape_by_running(layer: Any, input_shape: Any, ids: bool = False) -> Any:
         layer.build(input_shape)
     weight = None if ids else next(iter(layer.parameters()), None)
     results = []
-    mode = layer.training
-    layer.train(False)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            for size in (2, 3):
-                zeros = _zeros(input_shape, size, weight)
-                given: Any = list(zeros) if isinstance(zeros, tuple) else zeros
-                given = given.long() if ids else given
-                results.append(_shapes(layer.forward(given)))
-    finally:
-        layer.train(mode)
+    for size in (2, 3):
+        with left_as_it_was(layer), torch.random.fork_rng(devices=[]):
+            zeros = _zeros(input_shape, size, weight)
+            given: Any = list(zeros) if isinstance(zeros, tuple) else zeros
+            given = given.long() if ids else given
+            results.append(_shapes(layer.forward(given)))
     return _common(*results)
 
 
@@ -90,6 +95,8 @@ def run_call(model: Any, x: Any, mask: Any) -> tuple[Any, Any]:
 
     A mask that the call takes goes with a result that still has the time axis.
     """
+    if isinstance(x, torch.Tensor):
+        model.build_own_once((None, *x.shape[1:]))
     accepted = inspect.signature(model.call).parameters
     keywords = {"training": model.training} if "training" in accepted else {}
     if "mask" in accepted:

@@ -50,12 +50,18 @@ class Conv1D(Layer):
         bias_initializer: initializers.InitializerLike = "zeros",
         kernel_regularizer: regularizers.RegularizerLike | None = None,
         bias_regularizer: regularizers.RegularizerLike | None = None,
+        activity_regularizer: regularizers.RegularizerLike | None = None,
         *,
         input_shape: Sequence[int | None] | None = None,
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(input_shape=input_shape, name=name, trainable=trainable)
+        super().__init__(
+            input_shape=input_shape,
+            name=name,
+            trainable=trainable,
+            activity_regularizer=activity_regularizer,
+        )
         refuse_channels_first("Conv1D", data_format)
         self.filters = positive("Conv1D", "filters", filters)
         self.kernel_size = single("Conv1D", "kernel_size", kernel_size)
@@ -142,6 +148,7 @@ class Conv1D(Layer):
             "bias_initializer": initializers.serialize(self.bias_initializer),
             "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
             "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
         }
 
     @property

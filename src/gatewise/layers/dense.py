@@ -43,12 +43,18 @@ class Dense(Layer):
         bias_initializer: initializers.InitializerLike = "zeros",
         kernel_regularizer: regularizers.RegularizerLike | None = None,
         bias_regularizer: regularizers.RegularizerLike | None = None,
+        activity_regularizer: regularizers.RegularizerLike | None = None,
         *,
         input_shape: Sequence[int | None] | None = None,
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(input_shape=input_shape, name=name, trainable=trainable)
+        super().__init__(
+            input_shape=input_shape,
+            name=name,
+            trainable=trainable,
+            activity_regularizer=activity_regularizer,
+        )
         self.units = positive("Dense", "units", units)
         self.activation = activations.name_of(activation)
         self.use_bias = bool(use_bias)
@@ -100,6 +106,7 @@ class Dense(Layer):
             "bias_initializer": initializers.serialize(self.bias_initializer),
             "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
             "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
         }
 
     def _weight(self) -> Tensor | None:

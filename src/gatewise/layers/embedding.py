@@ -42,6 +42,7 @@ class Embedding(Layer):
         embeddings_initializer: initializers.InitializerLike = "uniform",
         embeddings_regularizer: regularizers.RegularizerLike | None = None,
         *,
+        activity_regularizer: regularizers.RegularizerLike | None = None,
         mask_zero: bool = False,
         weights: Any = None,
         input_length: int | None = None,
@@ -49,7 +50,12 @@ class Embedding(Layer):
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(input_shape=input_shape, name=name, trainable=trainable)
+        super().__init__(
+            input_shape=input_shape,
+            name=name,
+            trainable=trainable,
+            activity_regularizer=activity_regularizer,
+        )
         self.input_dim = positive("Embedding", "input_dim", input_dim)
         self.output_dim = positive("Embedding", "output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
@@ -91,6 +97,7 @@ class Embedding(Layer):
             "output_dim": self.output_dim,
             "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
             "embeddings_regularizer": regularizers.serialize(self.embeddings_regularizer),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
             "mask_zero": self.mask_zero,
         }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gatewise.errors import InputError
 from gatewise.layers.layer import Layer, Shape, checked_shape, positive
 from gatewise.layers.symbol import Call, Symbol
 
@@ -54,12 +55,17 @@ class Input(Symbol):
 
     def __init__(
         self,
-        shape: Sequence[int | None],
+        shape: Sequence[int | None] | None = None,
         batch_size: int | None = None,
         dtype: str | None = None,
         *,
+        batch_shape: Sequence[int | None] | None = None,
         name: str | None = None,
     ) -> None:
+        if (shape is None) == (batch_shape is None):
+            raise InputError("Input takes a shape, or a batch_shape, which has the batch axis.")
+        if batch_shape is not None:
+            batch_size, *shape = batch_shape
         self._stand_for(InputLayer(shape, batch_size, dtype, name=name))
 
     def _stand_for(self, layer: InputLayer) -> None:

@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gatewise.arguments import accepted_keywords, check_keywords
 from gatewise.errors import InputError
-from gatewise.layers import initializers, regularizers
+from gatewise.layers import activity, initializers, regularizers
+from gatewise.layers.arguments import CURES, own_arguments
 from gatewise.layers.by_call import adopt, shape_by_running
 from gatewise.layers.initializers import InitializerLike
+from gatewise.layers.modes import in_mode
 from gatewise.layers.registry import snake_case
 from gatewise.layers.regularizers import Penalty, RegularizerLike
 from gatewise.layers.symbol import Call, call_on_symbols, is_shape, is_symbolic
@@ -58,6 +61,16 @@ class Layer(nn.Module):
     """Whether ``forward`` has an argument ``mask``."""
     supports_masking: bool = False
     """Whether a mask that comes in with the data goes on with the result."""
+    _given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    """The constructor's arguments, of a layer that says nothing of them in a `get_config`."""
+
+    def __new__(cls, *arguments: Any, **keywords: Any) -> Self:
+        """Refuse unknown arguments with a message that says what there is."""
+        check_keywords(cls, keywords, CURES)
+        layer = super().__new__(cls)
+        if cls.get_config is Layer.get_config:
+            layer.__dict__["_given"] = arguments, keywords
+        return layer
 
     def __init__(
         self,
@@ -65,6 +78,7 @@ class Layer(nn.Module):
         input_shape: Sequence[int | None] | None = None,
         name: str | None = None,
         trainable: bool = True,
+        activity_regularizer: RegularizerLike | None = None,
     ) -> None:
         super().__init__()
         self.training = False
@@ -74,6 +88,7 @@ class Layer(nn.Module):
         self.build_shape: Shape | None = None
         self.built = False
         self.regularizers: dict[str, Penalty] = {}
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self._trainable = bool(trainable)
         self._never_trained: set[str] = set()
         self.calls: list[Call] = []
@@ -87,7 +102,15 @@ class Layer(nn.Module):
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if is_symbolic(arguments, keywords):
             return call_on_symbols(self, arguments, keywords)
-        return super().__call__(*arguments, **keywords)
+        training = keywords.pop("training", None)
+        if training is None or bool(training) == self.training:
+            result = super().__call__(*arguments, **keywords)
+        else:
+            with in_mode(self, bool(training)):
+                result = super().__call__(*arguments, **keywords)
+        if self.activity_regularizer is not None:
+            activity.note(self.activity_regularizer, result)
+        return result
 
     @property
     def output(self) -> Any:
@@ -217,14 +240,19 @@ class Layer(nn.Module):
 
     def regularization(self) -> Tensor | None:
         """Return the sum of the penalties on the weights that train, or None if there are none."""
-        penalties = [
+        penalties = self.losses
+        return torch.stack(penalties).sum() if penalties else None
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """The penalty of each regularized weight that trains."""
+        return [
             regularizer(getattr(layer, name))
             for layer in self.modules()
             if isinstance(layer, Layer)
             for name, regularizer in layer.regularizers.items()
             if getattr(layer, name).requires_grad
         ]
-        return torch.stack(penalties).sum() if penalties else None
 
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of the weights in Keras's order (kernel, recurrent kernel, bias)."""
@@ -251,6 +279,36 @@ class Layer(nn.Module):
             for (_, parameter), value in zip(parameters, values, strict=True):
                 parameter.copy_(value)
 
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """Every parameter, in the order of :meth:`get_weights`."""
+        return list(self.parameters())
+
+    @property
+    def trainable_weights(self) -> list[nn.Parameter]:
+        """The parameters that training changes."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    @property
+    def non_trainable_weights(self) -> list[nn.Parameter]:
+        """The parameters that training leaves as they are, or that are no matter of gradients."""
+        return [parameter for parameter in self.parameters() if not parameter.requires_grad]
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """The weights, and what else the layer keeps: states, how many dropout masks it drew."""
+        return [*self.parameters(), *self.buffers()]
+
+    @property
+    def trainable_variables(self) -> list[nn.Parameter]:
+        """As :attr:`trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Tensor]:
+        """The weights that do not train, and what else the layer keeps."""
+        return [*self.non_trainable_weights, *self.buffers()]
+
     def count_params(self) -> int:
         """Return how many numbers the weights hold."""
         if not self.built and type(self).create_weights is not Layer.create_weights:
@@ -258,9 +316,20 @@ class Layer(nn.Module):
         return sum(math.prod(parameter.shape) for parameter in self.parameters())
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as JSON, for :meth:`from_config`."""
+        """Return the constructor's arguments as JSON, for :meth:`from_config`.
+
+        A layer of your own need not define it as long as all its arguments are plain values.
+        """
         shape = None if self.input_shape is None else list(self.input_shape)
-        return {"name": self.name, "trainable": self.trainable, "input_shape": shape}
+        config = {"name": self.name, "trainable": self.trainable, "input_shape": shape}
+        if type(self).get_config is not Layer.get_config:
+            return config
+        if self.activity_regularizer is not None:
+            config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        accepted, open_ended = accepted_keywords(type(self))
+        if not open_ended:
+            config = {key: value for key, value in config.items() if key in accepted}
+        return {**config, **own_arguments(self, self._given)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -93,10 +93,30 @@ class Subtract(Merge):
 
 
 class Multiply(Merge):
-    """The product of tensors, number by number."""
+    """The product of tensors, number by number.
 
-    def merged(self, parts: list[Tensor]) -> Tensor:
-        return reduce(torch.mul, parts)
+    As in Keras a masked step of a tensor leaves the others' product as it is; where all are masked
+    the result is zero.
+    """
+
+    takes_mask = True
+
+    def forward(self, x: Any, mask: Any = None) -> Tensor:
+        parts = self.receive_all(x)
+        if mask is None:
+            return reduce(torch.mul, parts)
+        masks = _wide(parts, mask)
+        product = reduce(
+            torch.mul,
+            (
+                part if one is None else torch.where(one, part, 1)
+                for part, one in zip(parts, masks, strict=True)
+            ),
+        )
+        known = [one for one in masks if one is not None]
+        if len(known) < len(masks):
+            return product
+        return torch.where(reduce(torch.logical_or, known), product, 0)
 
 
 class Average(Merge):
@@ -107,17 +127,45 @@ class Average(Merge):
 
 
 class Maximum(Merge):
-    """The largest of the tensors' numbers at each place."""
+    """The largest of the tensors' numbers at each place, of the steps that are not masked."""
 
-    def merged(self, parts: list[Tensor]) -> Tensor:
-        return reduce(torch.maximum, parts)
+    takes_mask = True
+
+    def forward(self, x: Any, mask: Any = None) -> Tensor:
+        return _chosen(torch.maximum, self.receive_all(x), mask)
 
 
 class Minimum(Merge):
-    """The smallest of the tensors' numbers at each place."""
+    """The smallest of the tensors' numbers at each place, of the steps that are not masked."""
 
-    def merged(self, parts: list[Tensor]) -> Tensor:
-        return reduce(torch.minimum, parts)
+    takes_mask = True
+
+    def forward(self, x: Any, mask: Any = None) -> Tensor:
+        return _chosen(torch.minimum, self.receive_all(x), mask)
+
+
+def _chosen(choose: Callable[[Tensor, Tensor], Tensor], parts: list[Tensor], masks: Any) -> Tensor:
+    """Return one of the tensors' numbers at each place; a masked step does not take part."""
+    if masks is None:
+        return reduce(choose, parts)
+    pairs = zip(parts, _wide(parts, masks), strict=True)
+    result, real = next(pairs)
+    for part, mask in pairs:
+        if mask is not None:
+            part = torch.where(mask, part, result)
+        if real is not None:
+            result = torch.where(real, result, part)
+        real = None if mask is None or real is None else mask | real
+        result = choose(result, part)
+    return result
+
+
+def _wide(parts: list[Tensor], masks: Any) -> list[Tensor | None]:
+    """Return each mask (B, T) in the size of its tensor (B, T, I)."""
+    return [
+        None if mask is None else as_tensor(mask, part).unsqueeze(-1).expand(part.shape)
+        for part, mask in zip(parts, masks, strict=True)
+    ]
 
 
 class Concatenate(Merge):

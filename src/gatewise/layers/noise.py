@@ -21,21 +21,24 @@ _WORD = 0xFFFFFFFF
 
 
 class Noise(nn.Module):
-    """A source of dropout masks; ``calls`` counts the seeded ones, and setting it repeats them."""
+    """A source of dropout masks.
 
-    calls: Tensor | None
+    The buffer ``calls`` counts the seeded ones, and setting it repeats them; those without a seed
+    are torch's generator's, which keeps its own state.
+    """
+
+    calls: Tensor
 
     def __init__(self, seed: int | None) -> None:
         super().__init__()
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
             raise InputError(f"A seed is a whole number or None but got {seed!r}.")
         self.seed = seed
-        calls = None if seed is None else torch.zeros((), dtype=torch.int64)
-        self.register_buffer("calls", calls, persistent=False)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def forward(self, shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
         """Return a mask that is 0 with probability ``rate`` and 1 / (1 - rate) elsewhere."""
-        if self.seed is None or self.calls is None or rate == 1:
+        if self.seed is None or rate == 1:
             return functional.dropout(like.new_ones(tuple(shape)), rate, training=True)
         self.calls.add_(1)
         key = _mix(_mix(self.calls & _WORD) ^ (self.seed & _WORD))

@@ -53,6 +53,7 @@ class Recurrent(Layer):
         kernel_regularizer: regularizers.RegularizerLike | None,
         recurrent_regularizer: regularizers.RegularizerLike | None,
         bias_regularizer: regularizers.RegularizerLike | None,
+        activity_regularizer: regularizers.RegularizerLike | None,
         dropout: float,
         recurrent_dropout: float,
         seed: int | None,
@@ -66,7 +67,12 @@ class Recurrent(Layer):
         trainable: bool,
         use_kernel: str,
     ) -> None:
-        super().__init__(input_shape=input_shape, name=name, trainable=trainable)
+        super().__init__(
+            input_shape=input_shape,
+            name=name,
+            trainable=trainable,
+            activity_regularizer=activity_regularizer,
+        )
         kind = type(self).__name__
         self.units = positive(kind, "units", units)
         self.specification = Specification(
@@ -254,6 +260,7 @@ class Recurrent(Layer):
             "kernel_regularizer": self.kernel_regularizer,
             "recurrent_regularizer": self.recurrent_regularizer,
             "bias_regularizer": self.bias_regularizer,
+            "activity_regularizer": self.activity_regularizer,
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
             "seed": self.noise.seed,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from gatewise.errors import InputError, UnsupportedError
-from gatewise.layers.layer import Layer, RankError, Shape, checked_shape, sizes
+from gatewise.errors import InputError
+from gatewise.layers.layer import Layer, RankError, Shape, as_tensor, checked_shape, sizes
 from gatewise.layers.recurrent import checked_mask
 from gatewise.layers.registered import describe, from_description
 from gatewise.layers.rnn_cells import OwnCell, StackedRNNCells, check_cell, output_size
@@ -50,17 +50,15 @@ class RNN(Layer):
         trainable: bool = True,
     ) -> None:
         super().__init__(input_shape=input_shape, name=name, trainable=trainable)
-        if stateful:
-            raise UnsupportedError(
-                "RNN(stateful=True) is not supported; LSTM, GRU and SimpleRNN are. Or keep the "
-                "state: return_state=True gives it, initial_state= takes it at the next call."
-            )
         cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else cell
         check_cell(cell)
         self.cell: Any = cell
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
         self.go_backwards = bool(go_backwards)
+        self.stateful = bool(stateful)
+        for place in range(len(_leaves(cell.state_size)) if self.stateful else 0):
+            self.register_buffer(f"kept_{place}", None, persistent=False)
         self.zero_output_for_mask = bool(zero_output_for_mask)
 
     def create_weights(self, input_shape: Shape) -> None:
@@ -85,10 +83,18 @@ class RNN(Layer):
             outputs, states = _whole(self.cell, x, mask, states)
         else:
             outputs, states = self._step_by_step(x, mask, states)
+        if self.stateful:
+            self._keep(states)
         if mask is not None and self.zero_output_for_mask:
             outputs = torch.where(mask.unsqueeze(-1), outputs, 0)
         result = outputs if self.return_sequences else outputs[:, -1]
         return (result, *states) if self.return_state else result
+
+    def reset_state(self) -> None:
+        """Forget the state that ``stateful=True`` carries from one batch to the next."""
+        self._keep(None)
+
+    reset_states = reset_state
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         return mask if self.return_sequences else None
@@ -109,6 +115,7 @@ class RNN(Layer):
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
+            "stateful": self.stateful,
             "zero_output_for_mask": self.zero_output_for_mask,
         }
 
@@ -128,12 +135,32 @@ class RNN(Layer):
                     f"{self.name} expected {len(self._sizes())} initial states but got "
                     f"{len(listed)}."
                 )
-            return listed
+            return [_as_tensors(one, x) for one in listed]
+        if self.stateful and self.kept_0 is not None:
+            return self._kept(x)
         own = getattr(self.cell, "get_initial_state", None)
         if own is not None:
             found = own(batch_size=len(x))
             return list(found) if isinstance(found, (list, tuple)) else [found]
         return [_zeros(size, x) for size in self._sizes()]
+
+    def _kept(self, x: Tensor) -> list[Any]:
+        leaves = [getattr(self, f"kept_{place}") for place in range(len(_leaves(self._sizes())))]
+        if len(leaves[0]) != len(x):
+            raise InputError(
+                f"{self.name} is stateful and holds the state of {len(leaves[0])} series, but the "
+                f"batch size is {len(x)} now. Call reset_state() to begin anew, and give batches "
+                "of one size."
+            )
+        found = iter(leaves)
+        return [_arranged(size, found) for size in self._sizes()]
+
+    def _keep(self, states: list[Any] | None) -> None:
+        count = len(_leaves(self._sizes())) if self.stateful else 0
+        leaves = [None] * count if states is None else _leaves(states)
+        for place in range(count):
+            state = leaves[place]
+            setattr(self, f"kept_{place}", None if state is None else state.detach())
 
     def _step_by_step(
         self, x: Tensor, mask: Tensor | None, states: list[Any]
@@ -149,6 +176,9 @@ class RNN(Layer):
                 new = [_chosen(real, a, b) for a, b in zip(new, states, strict=True)]
             states = new
             outputs.append(output)
+        for forget in ("reset_dropout_mask", "reset_recurrent_dropout_mask"):
+            for cell in getattr(self.cell, "cells", [self.cell]):
+                getattr(cell, forget, lambda: None)()
         return torch.stack(outputs, dim=1), states
 
     def _weight(self) -> Tensor | None:
@@ -180,6 +210,26 @@ def _zeros(size: Any, x: Tensor) -> Any:
     if isinstance(size, (list, tuple)):
         return [_zeros(one, x) for one in size]
     return x.new_zeros(len(x), size)
+
+
+def _as_tensors(state: Any, like: Tensor) -> Any:
+    if isinstance(state, (list, tuple)):
+        return [_as_tensors(one, like) for one in state]
+    return as_tensor(state, like).to(like.dtype)
+
+
+def _leaves(nested: Any) -> list[Any]:
+    """Return the parts of nested states, or of their sizes, in order."""
+    if isinstance(nested, (list, tuple)):
+        return [leaf for one in nested for leaf in _leaves(one)]
+    return [nested]
+
+
+def _arranged(size: Any, leaves: Iterator[Tensor]) -> Any:
+    """Return states that are nested as their sizes are."""
+    if isinstance(size, (list, tuple)):
+        return [_arranged(one, leaves) for one in size]
+    return next(leaves)
 
 
 def _chosen(real: Tensor, new: Any, old: Any) -> Any:

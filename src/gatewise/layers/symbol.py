@@ -51,8 +51,9 @@ class Symbol:
     ) -> NoReturn:
         raise UnsupportedError(
             f"torch's {getattr(function, '__name__', function)} was given a symbol, which holds no "
-            "numbers yet. Use a layer (Add, Multiply, Concatenate, Reshape …), or write a layer of "
-            "your own: a subclass of gatewise.layers.Layer whose call() uses torch."
+            "numbers yet. Use a layer (Add, Multiply, Concatenate, Reshape …), wrap a module of "
+            "torch's (gatewise.layers.TorchLayer(module)), or write a layer of your own: a "
+            "subclass of gatewise.layers.Layer whose call() uses torch."
         )
 
     def __array__(self, *arguments: Any, **keywords: Any) -> NoReturn:

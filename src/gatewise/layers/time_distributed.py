@@ -8,7 +8,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from gatewise.errors import InputError
-from gatewise.layers.layer import Layer, RankError, Shape, checked_shape, sizes
+from gatewise.layers.layer import Layer, RankError, Shape, as_tensor, checked_shape, sizes
 from gatewise.layers.registered import describe, from_description
 
 
@@ -17,7 +17,7 @@ class TimeDistributed(Layer):
 
     All steps of all samples go through it as one batch: a ``BatchNormalization`` inside sees them
     together. A mask (B, T) goes on with the result; one of a rank above, (B, T, S), is handed to
-    the layer, (B·T, S).
+    the layer, (B·T, S). A layer of your own whose ``call`` takes a mask gets any, (B·T,).
 
     >>> import torch
     >>> from gatewise.layers import LSTM
@@ -57,8 +57,12 @@ class TimeDistributed(Layer):
         x = self.receive(x)
         batch, steps = x.shape[:2]
         keywords = {}
-        if mask is not None and mask.ndim > 2 and getattr(self.layer, "takes_mask", False):
-            keywords["mask"] = mask.flatten(0, 1)
+        if mask is not None:
+            mask = self._receive_mask(mask, x)
+            # What our layers take is a mask of steps; one of the user's own may take any.
+            wanted = mask.ndim > 2 or getattr(self.layer, "by_call", False)
+            if wanted and getattr(self.layer, "takes_mask", False):
+                keywords["mask"] = mask.flatten(0, 1)
         y = self.layer(x.flatten(0, 1), **keywords)
         if not isinstance(y, Tensor):
             raise InputError(
@@ -78,6 +82,17 @@ class TimeDistributed(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "layer": from_description(config["layer"])})
+
+    def _receive_mask(self, mask: Any, x: Tensor) -> Tensor:
+        mask = as_tensor(mask, like=x)
+        if mask.shape[:2] != x.shape[:2]:
+            raise InputError(
+                "The `mask` passed to the `TimeDistributed` layer has a shape that does not begin "
+                f"as the input's: {sizes(tuple(mask.shape))} for {sizes(tuple(x.shape))}. A mask "
+                f"has one value for each time step, {sizes(tuple(x.shape[:2]))}, and may have "
+                "more axes for the layer inside."
+            )
+        return mask
 
     def _inner(self, shape: Shape) -> Shape:
         return (None, *shape[2:])

@@ -19,6 +19,8 @@ from gatewise.layers.gru import GRU
 from gatewise.layers.layer import Layer, Shape
 from gatewise.layers.lstm import LSTM
 from gatewise.layers.recurrent import Recurrent
+from gatewise.layers.rnn import RNN
+from gatewise.layers.rnn_cells import OwnCell
 from gatewise.layers.simple_rnn import SimpleRNN
 
 _WRAPPED = {layer.__name__: layer for layer in (LSTM, GRU, SimpleRNN)}
@@ -58,20 +60,16 @@ class Bidirectional(Layer):
 
     def __init__(
         self,
-        layer: Recurrent,
+        layer: Recurrent | RNN,
         merge_mode: str | None = "concat",
         *,
-        backward_layer: Recurrent | None = None,
+        backward_layer: Recurrent | RNN | None = None,
         input_shape: Sequence[int | None] | None = None,
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
-        for given in (layer, layer if backward_layer is None else backward_layer):
-            if not isinstance(given, Recurrent):
-                raise InputError(
-                    "Bidirectional wraps a recurrent layer (LSTM, GRU or SimpleRNN) "
-                    f"but got {given!r}."
-                )
+        layer = _recurrent(layer)
+        backward_layer = None if backward_layer is None else _recurrent(backward_layer)
         if merge_mode not in _MERGES:
             raise unknown_name("merge_mode", merge_mode, map(str, _MERGES))
         shape = layer.input_shape if input_shape is None else input_shape
@@ -215,6 +213,28 @@ class Bidirectional(Layer):
                 f"forward layer and then those of the backward layer, but got {got}."
             )
         return list(state[:ahead]), list(state[ahead:])
+
+
+def _recurrent(layer: Any) -> Recurrent:
+    """Return a layer that can be wrapped; of an RNN of one of our cells, the layer of that name."""
+    if isinstance(layer, Recurrent):
+        return layer
+    if isinstance(layer, RNN) and isinstance(layer.cell, OwnCell):
+        own = layer.cell.layer
+        outer = ("return_sequences", "return_state", "go_backwards", "stateful")
+        arguments = {name: getattr(layer, name) for name in (*outer, "zero_output_for_mask")}
+        return type(own)(
+            **{**own.arguments(), **arguments, "name": layer.name, "trainable": layer.trainable}
+        )
+    if isinstance(layer, RNN):
+        raise InputError(
+            f"Bidirectional wraps LSTM, GRU, SimpleRNN, or RNN of one of their cells, but '"
+            f"{layer.name}' runs a {type(layer.cell).__name__}. Call two RNNs on the input, one of "
+            "them with go_backwards=True, and merge them: Concatenate()([ahead, back])."
+        )
+    raise InputError(
+        f"Bidirectional wraps a recurrent layer (LSTM, GRU or SimpleRNN) but got {layer!r}."
+    )
 
 
 def _copied(layer: Recurrent, direction: str, go_backwards: bool) -> Recurrent:

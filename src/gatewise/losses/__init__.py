@@ -1,5 +1,11 @@
 """Losses with Keras's names and numbers, and the objective that training minimizes."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from gatewise.errors import missing
+from gatewise.losses.ctc import CTC, ctc
 from gatewise.losses.foreign import FunctionLoss, TorchLoss
 from gatewise.losses.functions import (
     binary_crossentropy,
@@ -26,6 +32,7 @@ from gatewise.losses.standard import (
 )
 
 __all__ = [
+    "CTC",
     "LOSSES",
     "BinaryCrossentropy",
     "CategoricalCrossentropy",
@@ -40,6 +47,7 @@ __all__ = [
     "TorchLoss",
     "binary_crossentropy",
     "categorical_crossentropy",
+    "ctc",
     "get",
     "huber",
     "kl_divergence",
@@ -50,3 +58,8 @@ __all__ = [
     "serialize",
     "sparse_categorical_crossentropy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Say which loss is nearest to one that does not exist here."""
+    raise missing("gatewise.losses", name, __all__)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from gatewise.arguments import KnownArguments
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.losses import checks
 from gatewise.losses.reduction import REDUCTIONS, reduce_losses
 from gatewise.losses.shapes import align, fit_to, full_precision
 
 
-class Loss(ABC):
+class Loss(KnownArguments):
     """A loss of labels and predictions; a subclass defines `call`, the loss of each sample or step.
 
     Called, it gives one number, by `reduction`: "sum_over_batch_size" (also "mean"),
@@ -35,9 +35,9 @@ class Loss(ABC):
     # Where a metric such as accuracy draws the line between two classes.
     decision_threshold: float = 0.5
 
-    @abstractmethod
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the loss of each sample or step, of labels that are aligned already."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method call(y_true, y_pred).")
 
     def __call__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from gatewise.errors import InputError, unknown_name
 from gatewise.losses import functions
+from gatewise.losses.ctc import CTC, ctc
 from gatewise.losses.foreign import FunctionLoss, TorchLoss
 from gatewise.losses.loss import Loss
 from gatewise.losses.standard import (
@@ -31,6 +33,7 @@ LOSSES: dict[str, type[Loss]] = {
     "huber": Huber,
     "poisson": Poisson,
     "kl_divergence": KLDivergence,
+    "ctc": CTC,
 }
 
 _ALIASES = {
@@ -49,7 +52,8 @@ _BY_NAME = {
 }
 
 _BY_FUNCTION: dict[Callable[..., Tensor], type[Loss]] = {
-    getattr(functions, name): loss for name, loss in LOSSES.items()
+    **{getattr(functions, name): loss for name, loss in LOSSES.items() if loss is not CTC},
+    ctc: CTC,
 }
 
 
@@ -63,7 +67,9 @@ def get(identifier: str | Mapping[str, Any] | Loss | nn.Module | Callable[..., T
     MeanSquaredError(reduction='sum_over_batch_size', name='mean_squared_error')
     """
     if isinstance(identifier, Loss):
-        return identifier
+        # One of the user's own that replaces the whole call, as Keras knows it, has no mask.
+        takes_mask = "mask" in inspect.signature(type(identifier).__call__).parameters
+        return identifier if takes_mask else FunctionLoss(identifier)
     if isinstance(identifier, str):
         return _find(identifier)()
     if isinstance(identifier, Mapping):

@@ -7,6 +7,7 @@ fewer axes than the predictions (or one column) are class ids, all others are on
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 
@@ -67,6 +68,9 @@ class BinaryAccuracy(MeanMetric):
         super().__init__(name, partial(binary_accuracy, threshold=threshold))
         self.threshold = threshold
 
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "threshold": self.threshold}
+
 
 class CategoricalAccuracy(MeanMetric):
     """The share of samples or steps whose largest output is the label's class, labels one-hot.
@@ -81,6 +85,9 @@ class CategoricalAccuracy(MeanMetric):
     def __init__(self, name: str = "categorical_accuracy") -> None:
         super().__init__(name, categorical_accuracy)
 
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
+
 
 class SparseCategoricalAccuracy(MeanMetric):
     """The share of samples or steps whose largest output is the label's class, labels ids.
@@ -94,6 +101,9 @@ class SparseCategoricalAccuracy(MeanMetric):
 
     def __init__(self, name: str = "sparse_categorical_accuracy") -> None:
         super().__init__(name, sparse_categorical_accuracy)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
 
 
 class Accuracy(MeanMetric):
@@ -111,6 +121,9 @@ class Accuracy(MeanMetric):
     def __init__(self, name: str = "accuracy", threshold: float = 0.5) -> None:
         super().__init__(name, self._matches)
         self.threshold = threshold
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "threshold": self.threshold}
 
     def _matches(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         if y_pred.dim() == 1 or y_pred.shape[-1] == 1:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatewise.errors import InputError
+from gatewise.arguments import KnownArguments
+from gatewise.errors import InputError, UnsupportedError
 
 
-class Metric(ABC):
+class Metric(KnownArguments, ABC):
     """A value that is gathered over the batches of an epoch."""
 
     name: str
@@ -37,6 +39,13 @@ class Metric(ABC):
     @abstractmethod
     def reset(self) -> None:
         """Forget all batches."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, as plain data for a file."""
+        raise UnsupportedError(
+            f"The metric {self.name!r} is code and is not written to model files. Use one of "
+            "gatewise.metrics, or compile the loaded model again."
+        )
 
 
 class Mean:
@@ -141,6 +150,29 @@ class RootMeanSquaredError(MeanMetric):
 
     def result(self) -> float:
         return math.sqrt(super().result())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+class MeanSquaredError(MeanMetric):
+    """The mean squared error over all batches."""
+
+    def __init__(self, name: str = "mean_squared_error") -> None:
+        super().__init__(name, squared_error)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+class MeanAbsoluteError(MeanMetric):
+    """The mean absolute error over all batches."""
+
+    def __init__(self, name: str = "mean_absolute_error") -> None:
+        super().__init__(name, absolute_error)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
 
 
 def squared_error(y_true: Tensor, y_pred: Tensor) -> Tensor:

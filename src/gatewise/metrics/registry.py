@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from torch import Tensor
 
-from gatewise.errors import InputError, unknown_name
+from gatewise.errors import InputError, UnsupportedError, unknown_name
 from gatewise.metrics.accuracy import (
     Accuracy,
     BinaryAccuracy,
@@ -16,24 +16,51 @@ from gatewise.metrics.accuracy import (
 )
 from gatewise.metrics.foreign import BINARY_NAMES, TorchMetric, binary_metric, is_torchmetric
 from gatewise.metrics.metric import (
+    MeanAbsoluteError,
     MeanMetric,
+    MeanSquaredError,
     Metric,
     RootMeanSquaredError,
-    absolute_error,
-    squared_error,
 )
+from gatewise.metrics.scores import AUC, F1Score, Precision, R2Score, Recall
+from gatewise.metrics.top_k import SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy
 
 _MAKERS: dict[str, Callable[[str], Metric]] = {
     "binary_accuracy": BinaryAccuracy,
     "categorical_accuracy": CategoricalAccuracy,
     "sparse_categorical_accuracy": SparseCategoricalAccuracy,
-    "mse": lambda name: MeanMetric(name, squared_error),
-    "mean_squared_error": lambda name: MeanMetric(name, squared_error),
-    "mae": lambda name: MeanMetric(name, absolute_error),
-    "mean_absolute_error": lambda name: MeanMetric(name, absolute_error),
+    "top_k_categorical_accuracy": lambda name: TopKCategoricalAccuracy(name=name),
+    "sparse_top_k_categorical_accuracy": lambda name: SparseTopKCategoricalAccuracy(name=name),
+    "mse": MeanSquaredError,
+    "mean_squared_error": MeanSquaredError,
+    "mae": MeanAbsoluteError,
+    "mean_absolute_error": MeanAbsoluteError,
     "rmse": RootMeanSquaredError,
     "root_mean_squared_error": RootMeanSquaredError,
+    "r2": R2Score,
+    "r2_score": R2Score,
 }
+
+CLASSES: dict[str, type[Metric]] = {
+    metric.__name__: metric
+    for metric in (
+        Accuracy,
+        BinaryAccuracy,
+        CategoricalAccuracy,
+        SparseCategoricalAccuracy,
+        TopKCategoricalAccuracy,
+        SparseTopKCategoricalAccuracy,
+        MeanSquaredError,
+        MeanAbsoluteError,
+        RootMeanSquaredError,
+        AUC,
+        Precision,
+        Recall,
+        F1Score,
+        R2Score,
+    )
+}
+"""The metrics that a file can name with their arguments."""
 
 NAMES = ("accuracy", "acc", *_MAKERS, *BINARY_NAMES)
 
@@ -54,6 +81,11 @@ def get(
         return identifier
     if isinstance(identifier, str):
         return _named(identifier, loss)
+    if isinstance(identifier, Mapping):
+        name = identifier.get("class_name")
+        if name not in CLASSES:
+            raise unknown_name("metric", name, CLASSES)
+        return CLASSES[name](**identifier["config"])
     if isinstance(identifier, type):
         name = identifier.__name__
         raise InputError(f"The metric is the class {name}; give an object: {name}().")
@@ -66,6 +98,23 @@ def get(
         f"A metric expected a name, a metric of gatewise or torchmetrics, or a function (y_true, "
         f"y_pred) -> values, but got {identifier!r} of type {type(identifier).__name__}."
     )
+
+
+def serialize(identifier: Any) -> str | dict[str, Any]:
+    """Return what `get` reads, as plain data: a name as it is, or a class and its arguments.
+
+    >>> serialize(TopKCategoricalAccuracy(k=3))["config"]["k"]
+    3
+    """
+    if isinstance(identifier, str):
+        return identifier
+    kind = type(identifier)
+    if CLASSES.get(kind.__name__) is not kind:
+        raise UnsupportedError(
+            f"A file keeps metrics by name, but {identifier!r} is an object of no class that it "
+            "could name. Use one of gatewise.metrics, such as metrics=['accuracy']."
+        )
+    return {"class_name": kind.__name__, "config": identifier.get_config()}
 
 
 def _named(name: str, loss: object) -> Metric:

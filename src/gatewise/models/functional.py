@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gatewise.errors import InputError, UnsupportedError
+from gatewise.errors import InputError
 from gatewise.layers import Embedding, Input, InputLayer, Layer, Symbol
 from gatewise.layers.symbol import is_shape, mapped, symbols_in
 from gatewise.models.describing import describe_layer, make_layer
@@ -18,24 +17,17 @@ from gatewise.models.graph import Graph, traced
 from gatewise.models.masks import mask_after, mask_of_each
 from gatewise.models.model import Model
 from gatewise.models.naming import name_in
+from gatewise.models.steps import (
+    Slot,
+    Step,
+    arrangement,
+    as_json,
+    filled,
+    from_json,
+    rebuilt,
+    slots_in,
+)
 from gatewise.training import Several
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Where a tensor stands while the model runs."""
-
-    number: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call: which layer, on which slots, and the slots of its results."""
-
-    name: str
-    arguments: Any
-    keywords: Any
-    results: tuple[int, ...]
 
 
 class Functional(Model):
@@ -157,7 +149,7 @@ class Functional(Model):
         shapes: dict[int, Any] = {slot: tuple(shape) for slot, shape in enumerate(given)}
         for step in self._steps:
             layer = self._modules[step.name]
-            made = layer.compute_output_shape(_filled(step.arguments[0], shapes))  # pyright: ignore
+            made = layer.compute_output_shape(filled(step.arguments[0], shapes))  # pyright: ignore
             made = [made] if is_shape(made) else made
             shapes |= dict(zip(step.results, made, strict=False))
         ends = [shapes[end] for end in self._end_slots]
@@ -175,13 +167,13 @@ class Functional(Model):
         found: dict[str, list[str]] = {name: [] for name in self._order}
         for step in self._steps:
             number = seen[step.name] = seen.get(step.name, -1) + 1
-            found[step.name] += [origin[slot.number] for slot in _slots_in(step)]
+            found[step.name] += [origin[slot.number] for slot in slots_in(step)]
             for place, slot in enumerate(step.results):
                 origin.setdefault(slot, f"{step.name}[{number}][{place}]")
         return found
 
     def _is_branched(self) -> bool:
-        fed = [[slot.number for slot in _slots_in(step)] for step in self._steps]
+        fed = [[slot.number for slot in slots_in(step)] for step in self._steps]
         chain = [0, *(step.results[0] for step in self._steps)]
         return len(self._starts) > 1 or fed != [[slot] for slot in chain[:-1]]
 
@@ -221,9 +213,9 @@ class Functional(Model):
     ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Return the results of one call and the mask of each."""
         layer: Any = self._modules[step.name]
-        x, *rest = _filled(step.arguments, values)
-        keywords = _filled(step.keywords, values)
-        mask = _filled(step.arguments[0], masks)
+        x, *rest = filled(step.arguments, values)
+        keywords = filled(step.keywords, values)
+        mask = filled(step.arguments[0], masks)
         if isinstance(mask, (list, tuple)) and all(one is None for one in mask):
             mask = None
         if isinstance(layer, Model):
@@ -336,17 +328,17 @@ class Functional(Model):
         return {
             "name": self.name,
             "layers": {name: describe_layer(self._modules[name], name) for name in self._order},  # pyright: ignore
-            "inputs": _arrangement(self._taken, [layer.name for layer in self._input_layers]),
+            "inputs": arrangement(self._taken, [layer.name for layer in self._input_layers]),
             "calls": [
                 {
                     "layer": step.name,
-                    "arguments": _json(step.arguments, step.name),
-                    "keywords": _json(step.keywords, step.name),
+                    "arguments": as_json(step.arguments, step.name),
+                    "keywords": as_json(step.keywords, step.name),
                     "results": list(step.results),
                 }
                 for step in self._steps
             ],
-            "outputs": _arrangement(self._given, [{"slot": end} for end in self._end_slots]),
+            "outputs": arrangement(self._given, [{"slot": end} for end in self._end_slots]),
         }
 
     @classmethod
@@ -362,72 +354,13 @@ class Functional(Model):
             symbols[len(symbols)] = Input.of(layer)
             return symbols[len(symbols) - 1]
 
-        inputs = _rebuilt(config["inputs"], begun)
+        inputs = rebuilt(config["inputs"], begun)
         for call in config["calls"]:
-            arguments, keywords = (_read(call[part], symbols) for part in ("arguments", "keywords"))
+            arguments, keywords = (
+                from_json(call[part], symbols) for part in ("arguments", "keywords")
+            )
             result = layers[call["layer"]](*arguments, **keywords)
             made = result if isinstance(result, tuple) else (result,)
             symbols |= dict(zip(call["results"], made, strict=True))
-        outputs = _rebuilt(config["outputs"], lambda stored: symbols[stored["slot"]])
+        outputs = rebuilt(config["outputs"], lambda stored: symbols[stored["slot"]])
         return cls(inputs, outputs, name=config["name"])
-
-
-def _filled(template: Any, values: Mapping[int, Any]) -> Any:
-    """Return a template with each slot replaced by what stands in it."""
-    if isinstance(template, Slot):
-        return values[template.number]
-    if isinstance(template, dict):
-        return {key: _filled(one, values) for key, one in template.items()}
-    if isinstance(template, (list, tuple)):
-        return type(template)(_filled(one, values) for one in template)
-    return template
-
-
-def _slots_in(template: Any) -> list[Slot]:
-    if isinstance(template, Step):
-        return _slots_in([template.arguments, template.keywords])
-    if isinstance(template, Slot):
-        return [template]
-    if isinstance(template, dict):
-        template = list(template.values())
-    if isinstance(template, (list, tuple)):
-        return [slot for one in template for slot in _slots_in(one)]
-    return []
-
-
-def _json(template: Any, layer: str) -> Any:
-    if isinstance(template, Slot):
-        return {"slot": template.number}
-    if isinstance(template, dict):
-        return {key: _json(one, layer) for key, one in template.items()}
-    if isinstance(template, (list, tuple)):
-        return [_json(one, layer) for one in template]
-    if template is None or isinstance(template, (bool, int, float, str)):
-        return template
-    raise UnsupportedError(
-        f"'{layer}' was called with {type(template).__name__}, which no file can hold. Give it in "
-        "the layer's constructor, or as an input of the model."
-    )
-
-
-def _read(stored: Any, symbols: Mapping[int, Symbol]) -> Any:
-    if isinstance(stored, dict):
-        if stored.keys() == {"slot"}:
-            return symbols[stored["slot"]]
-        return {key: _read(one, symbols) for key, one in stored.items()}
-    return [_read(one, symbols) for one in stored] if isinstance(stored, list) else stored
-
-
-def _arrangement(given: Any, parts: Sequence[Any]) -> Any:
-    """Return one part, or parts in a list or by name, as the symbols are given."""
-    if isinstance(given, Mapping):
-        return {"by_name": dict(zip(given, parts, strict=True))}
-    return list(parts) if isinstance(given, (list, tuple)) else {"one": parts[0]}
-
-
-def _rebuilt(stored: Any, read: Any) -> Any:
-    if isinstance(stored, list):
-        return [read(one) for one in stored]
-    if "by_name" in stored:
-        return {key: read(one) for key, one in stored["by_name"].items()}
-    return read(stored["one"])

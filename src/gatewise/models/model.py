@@ -1,27 +1,30 @@
 """The base of every gatewise model: an `nn.Module` that knows its input shape and Keras's verbs.
 
-The verbs are thin: `fit`, `evaluate` and `predict` hand over to `gatewise.training`, `summary` to
-`gatewise.inspect`, `save` to `gatewise.models.saving`.
+What it does stands in files of its own, as functions that take the model: `compiling.py`,
+`verbs.py` (`fit`, `evaluate`, `predict`), `on_batch.py`, `parameters.py`, `saving.py`; `summary`
+shows what `gatewise.inspect` measures.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatewise import training
 from gatewise.errors import InputError, UnsupportedError
-from gatewise.gradients import GradientAlgorithm
 from gatewise.layers import Embedding, Layer
-from gatewise.layers.by_call import run_call, shape_by_running
+from gatewise.layers.by_call import adopt_build, run_call, shape_by_running
+from gatewise.layers.modes import in_mode
 from gatewise.layers.registry import snake_case
+from gatewise.layers.regularizers import Penalty
 from gatewise.layers.symbol import call_on_symbols, is_symbolic
-from gatewise.training import Callback, Compiled, History, Several
+from gatewise.models import on_batch, parameters, verbs
+from gatewise.models.compiling import compile_model
+from gatewise.training import Compiled, History, Several
 
 Shape = tuple[int | None, ...]
 
@@ -49,7 +52,9 @@ class Model(nn.Module):
         super().__init__()
         self.name = name or snake_case(type(self).__name__)
         self.calls: list[Any] = []
+        self.regularizers: dict[str, Penalty] = {}
         self._built_for: Any = None
+        self._own_built = False
         self.labels: list[str] | None = None
         self.preprocessing: Any = None
         self.compiled: Compiled | None = None
@@ -57,6 +62,11 @@ class Model(nn.Module):
         self.stop_training = False
         self.resume_epoch: int | None = None
         self.training = False
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Take the `build` of a model of the user's own for what makes its own weights."""
+        super().__init_subclass__(**keywords)
+        adopt_build(cls)
 
     is_chain: ClassVar[bool] = False
     """Whether `layers` are applied one after the other and nothing else is."""
@@ -83,11 +93,25 @@ class Model(nn.Module):
         """Whether every layer has its weights."""
         return self._built_for is not None
 
+    @built.setter
+    def built(self, value: bool) -> None:
+        """Change nothing: a `build` of Keras's manner sets it at its end."""
+
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Create the weights for inputs of this shape (with the batch axis)."""
-        if self._built_for is None:
+        if self._built_for is None and not self._own_built:
+            self.build_own_once(input_shape)
             shape_by_running(self, input_shape, self.takes_ids)
             self._built_for = tuple(input_shape)
+
+    def build_own(self, input_shape: Any) -> None:
+        """Create weights beside those of the layers: the `build` of a model of your own."""
+
+    def build_own_once(self, input_shape: Any) -> None:
+        """Call `build_own` unless it was; `super().build(...)` inside it does nothing."""
+        if not self._own_built:
+            self._own_built = True
+            self.build_own(input_shape)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the output's shape for inputs of this shape (with the batch axis)."""
@@ -207,13 +231,8 @@ class Model(nn.Module):
             x = self.cast_input(torch.as_tensor(np.asarray(x)))
         if training is None or training == self.training:
             return self.forward_with_mask(x, mask)[0]
-        modes = [(module, module.training) for module in self.modules()]
-        self.train(training)
-        try:
+        with in_mode(self, training):
             return self.forward_with_mask(x, mask)[0]
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
     @property
     def dtype(self) -> torch.dtype:
@@ -246,66 +265,24 @@ class Model(nn.Module):
 
     def regularization(self) -> Tensor | None:
         """Return the sum of the layers' weight penalties, or None if there is none."""
-        total: Tensor | None = None
-        for layer in dict.fromkeys(self.layers):
-            penalty = layer.regularization()
-            if penalty is not None:
-                total = penalty if total is None else total + penalty
-        return total
+        penalties = [layer.regularization() for layer in dict.fromkeys(self.layers)]
+        penalties += [
+            regularizer(getattr(self, name))
+            for name, regularizer in self.regularizers.items()
+            if getattr(self, name).requires_grad
+        ]
+        found = [penalty for penalty in penalties if penalty is not None]
+        return torch.stack(found).sum() if len(found) > 1 else (found or [None])[0]
 
     # Training.
 
-    def compile(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Sequence[Any] | str | None = None,
-        weighted_metrics: Sequence[Any] | str | None = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-        jit_compile: bool | str = "auto",
-        *,
-        gradient: str | GradientAlgorithm | None = None,
-    ) -> None:
-        """Choose what `fit` minimises, how, and what it reports.
-
-        `optimizer`, `loss` and each metric are a name with Keras's defaults (`"rmsprop"`,
-        `"binary_crossentropy"`, `"accuracy"`) or an object of `gatewise.optimizers` (or
-        `torch.optim`), `gatewise.losses`, `gatewise.metrics`. `metrics` ignore sample weights,
-        `weighted_metrics` use them. `gradient` is how the gradient flows through time: `"bptt"`
-        (the default) is exact, `"tbptt"` truncated after 20 steps; `gatewise.gradients` has these
-        and others as objects, such as `TBPTT(k1=20, k2=40)`. `run_eagerly` changes nothing: every
-        step runs eagerly. What cannot be honoured (`loss_weights`, `steps_per_execution` above 1,
-        `jit_compile=True`) is refused.
-
-        Compiling replaces `nn.Module.compile`; for torch's compiler use `torch.compile(model)`.
-
-        Raises `UnknownNameError` for an unknown name and `UnsupportedError` for what is refused.
-
-        >>> from gatewise.models import Sequential
-        >>> from gatewise.layers import Dense
-        >>> model = Sequential([Dense(1, input_shape=(3,))])
-        >>> model.compile(optimizer="adam", loss="mse")
-        >>> model.compiled.loss.name
-        'mean_squared_error'
-        """
-        several = len(self.output_names) > 1
-        training.refuse_unsupported(
-            None if several else loss_weights, steps_per_execution, jit_compile
-        )
-        self.compiled = Compiled(
-            optimizer,
-            loss,
-            metrics,
-            weighted_metrics,
-            outputs=self.output_names,
-            loss_weights=loss_weights,
-            gradient=gradient,
-        )
-        if self.built:
-            self.compiled.gradient.supports(self)
-            self.compiled.bind(self)
+    compile = compile_model  # pyright: ignore[reportAssignmentType]
+    fit = verbs.fit
+    evaluate = verbs.evaluate
+    predict = verbs.predict
+    train_on_batch = on_batch.train_on_batch
+    test_on_batch = on_batch.evaluate_on_batch
+    predict_on_batch = on_batch.predict_on_batch
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
@@ -322,148 +299,13 @@ class Model(nn.Module):
         """The compiled metrics, unweighted ones first."""
         return self.compiled.all_metrics if self.compiled is not None else []
 
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: int | str = "auto",
-        callbacks: Callback | Sequence[Callback] | None = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        class_weight: Mapping[int, float] | None = None,
-        sample_weight: Any = None,
-        initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
-        validation_steps: int | None = None,
-        validation_batch_size: int | None = None,
-        validation_freq: int | Sequence[int] = 1,
-        *,
-        mask: Any = None,
-    ) -> History:
-        """Train by backpropagation through time; return the `History` of losses and metrics.
-
-        `x` is an array or tensor `(N, T, I)` (or token ids `(N, T)`), a list of series
-        `(T_i, I)` of different lengths (padded, masked and batched by length), or a `Dataset`
-        or `DataLoader` whose items are `(x, y)` or `(x, y, sample_weight)`. The other arguments
-        mean what they mean in Keras: `batch_size` is 32 unless given, `validation_split` takes
-        the last part before shuffling, `class_weight` maps a class to its weight. `mask` (N, T)
-        is True where a step of `x` is real; loss and metrics of a sequence output skip the
-        other steps.
-
-        The order of the samples is drawn from torch's global generator, so
-        `gatewise.utils.set_random_seed` makes a run repeatable. A NaN or infinity in the input,
-        the loss or the gradient stops training with a `NonFiniteError` that names the step and
-        the first bad sample; the weights are then those from before that step. After Ctrl-C the
-        model is whole, in inference mode, and `model.history` holds the epochs that finished.
-
-        >>> import gatewise, numpy
-        >>> from gatewise.layers import LSTM, Dense
-        >>> gatewise.utils.set_random_seed(0)
-        >>> model = gatewise.Sequential([LSTM(4, input_shape=(None, 2)), Dense(1)])
-        >>> model.compile(optimizer="adam", loss="mse")
-        >>> x = numpy.ones((8, 5, 2), dtype="float32")
-        >>> history = model.fit(x, x[:, 0, :1], epochs=2, verbose=0)
-        >>> history.epoch, sorted(history.history)
-        ([0, 1], ['loss'])
-        """
-        return training.fit(
-            self,
-            training.Data(x, y, sample_weight, mask, class_weight),
-            training.Plan(
-                batch_size=batch_size,
-                epochs=epochs,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=steps_per_epoch,
-                shuffle=shuffle,
-                verbose=verbose,
-            ),
-            training.Validation(
-                split=validation_split,
-                data=validation_data,
-                steps=validation_steps,
-                batch_size=validation_batch_size or batch_size,
-                frequency=validation_freq,
-            ),
-            callbacks,
-        )
-
-    def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        verbose: int | str = "auto",
-        sample_weight: Any = None,
-        steps: int | None = None,
-        callbacks: Callback | Sequence[Callback] | None = None,
-        return_dict: bool = False,
-        *,
-        mask: Any = None,
-    ) -> float | list[float] | dict[str, float]:
-        """Return the loss, followed by the metrics if there are any, over the given data.
-
-        The arguments are `fit`'s. `return_dict=True` returns them by name.
-        """
-        data = training.Data(x, y, sample_weight, mask)
-        results = training.evaluate(self, data, batch_size, steps, verbose, callbacks)
-        if return_dict:
-            return results
-        values = list(results.values())
-        return values if len(values) > 1 else values[0]
-
-    def predict(
-        self,
-        x: Any,
-        batch_size: int | None = None,
-        verbose: int | str = "auto",
-        steps: int | None = None,
-        callbacks: Callback | Sequence[Callback] | None = None,
-        *,
-        mask: Any = None,
-    ) -> Any:
-        """Return the outputs for `x` as a NumPy array, in the order of `x`.
-
-        For a list of series of different lengths and a model that returns sequences, the result
-        is a list with one array `(T_i, …)` a series.
-        """
-        data = training.Data(x, mask=mask)
-        return training.predict(self, data, batch_size, steps, verbose, callbacks)
-
-    def train_on_batch(
-        self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        class_weight: Mapping[int, float] | None = None,
-        return_dict: bool = False,
-        *,
-        mask: Any = None,
-    ) -> float | list[float] | dict[str, float]:
-        """Take one optimizer step on this batch; return its loss and metrics."""
-        data = training.Data(x, y, sample_weight, mask, class_weight)
-        return _flat(training.train_on_batch(self, data), return_dict)
-
-    def test_on_batch(
-        self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        return_dict: bool = False,
-        *,
-        mask: Any = None,
-    ) -> float | list[float] | dict[str, float]:
-        """Return the loss and metrics of this batch."""
-        data = training.Data(x, y, sample_weight, mask)
-        return _flat(training.test_on_batch(self, data), return_dict)
-
-    def predict_on_batch(self, x: Any, *, mask: Any = None) -> Any:
-        """Return the outputs for this batch as a NumPy array."""
-        return training.predict_on_batch(self, training.Data(x, mask=mask))
-
     # Weights.
+
+    add_weight = parameters.add_weight
+    count_params = parameters.count_params
+    get_weights = parameters.get_weights
+    set_weights = parameters.set_weights
+    _require_built = parameters.require_built
 
     @property
     def weights(self) -> list[nn.Parameter]:
@@ -476,6 +318,26 @@ class Model(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     @property
+    def non_trainable_weights(self) -> list[nn.Parameter]:
+        """The parameters that training leaves as they are, or that are no matter of gradients."""
+        return [parameter for parameter in self.parameters() if not parameter.requires_grad]
+
+    @property
+    def trainable_variables(self) -> list[nn.Parameter]:
+        """As `trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Tensor]:
+        """The weights that do not train, and what else layers keep, such as states."""
+        return [*self.non_trainable_weights, *self.buffers()]
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """The weights, and what else layers keep."""
+        return [*self.parameters(), *self.buffers()]
+
+    @property
     def trainable(self) -> bool:
         """Whether any layer trains; setting it freezes or unfreezes every layer."""
         return any(layer.trainable for layer in self.layers)
@@ -484,47 +346,6 @@ class Model(nn.Module):
     def trainable(self, value: bool) -> None:
         for layer in self.layers:
             layer.trainable = value
-
-    def count_params(self) -> int:
-        """Return how many numbers the weights hold; a shared layer counts once."""
-        self._require_built("count_params()")
-        return sum(parameter.numel() for parameter in self.parameters())
-
-    def get_weights(self) -> list[np.ndarray]:
-        """Return copies of the weights, in the order of `weights`."""
-        return [parameter.detach().cpu().numpy().copy() for parameter in self.parameters()]
-
-    def set_weights(self, weights: Iterable[np.ndarray]) -> None:
-        """Set the weights from arrays in the order of `get_weights`.
-
-        Raises `InputError` if the number of arrays or a shape differs; then nothing is changed.
-        """
-        self._require_built("set_weights()")
-        named, arrays = list(self.named_parameters()), [np.asarray(w) for w in weights]
-        if len(named) != len(arrays):
-            names = ", ".join(name for name, _ in named)
-            raise InputError(
-                f"set_weights got {len(arrays)} arrays but {self.name} has {len(named)} weights: "
-                f"{names}."
-            )
-        for (name, parameter), array in zip(named, arrays, strict=True):
-            if array.shape != tuple(parameter.shape):
-                raise InputError(
-                    f"{name} has shape {tuple(parameter.shape)} but the array given for it has "
-                    f"{array.shape}."
-                )
-        with torch.no_grad():
-            for (_, parameter), array in zip(named, arrays, strict=True):
-                parameter.copy_(torch.from_numpy(np.array(array)))
-
-    def _require_built(self, wanted: str) -> None:
-        """Refuse `wanted` while there are no weights, with the cure."""
-        if not self.built:
-            raise InputError(
-                f"{wanted} needs the weights, but {self.name} does not know its input shape yet. "
-                "Begin the model with Input(shape=(None, features)), give the first layer "
-                "input_shape=(None, features), or call model.build((None, None, features))."
-            )
 
     # Showing and saving.
 
@@ -535,7 +356,7 @@ class Model(nn.Module):
         *,
         gates: bool = False,
     ) -> None:
-        """Print the layers, their output shapes and their parameter counts.
+        """Print the layers, their output shapes and their parameter counts, and a mask's way.
 
         `gates=True` adds, for every recurrent layer, each gate's W, U and b with the formula
         behind the count, and the kernel chosen with its reason. `print_fn` receives the text.
@@ -544,9 +365,12 @@ class Model(nn.Module):
 
     def _summary_text(self, *, gates: bool, line_length: int | None = None) -> str:
         from gatewise.inspect import measure_parameters, render_gates, render_summary
+        from gatewise.models.mask_path import mask_path, render_mask_path
 
         ledger = measure_parameters(self)
         text = render_summary(ledger, line_length)
+        steps = mask_path(self)
+        text = f"{text}\n{render_mask_path(steps)}" if steps else text
         return f"{text}\n\n{render_gates(ledger)}" if gates else text
 
     def _repr_html_(self) -> str:
@@ -574,11 +398,3 @@ class Model(nn.Module):
         from gatewise.models.saving import load_weights
 
         load_weights(self, path)
-
-
-def _flat(results: dict[str, float], return_dict: bool) -> float | list[float] | dict[str, float]:
-    """Return results as Keras does: a dict, a list, or the loss alone."""
-    if return_dict:
-        return results
-    values = list(results.values())
-    return values if len(values) > 1 else values[0]

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatewise import gradients, losses, optimizers
 from gatewise.data import preprocessor_from_json, preprocessor_to_json
 from gatewise.errors import GatewiseError, InputError, ModelFileError, UnsupportedError
 from gatewise.layers.registered import name_of_class
 from gatewise.models import files, optimizer_state
+from gatewise.models.compiled_files import compile_as, describe_compiled
 from gatewise.models.describing import make_model
 from gatewise.models.files import Reader
 from gatewise.models.functional import Functional
@@ -92,7 +92,7 @@ def save_model(
     if model.preprocessing is not None:
         description["preprocessing"] = preprocessor_to_json(model.preprocessing)
     if include_optimizer and model.compiled is not None:
-        description["compiled"] = _describe_compiled(model)
+        description["compiled"] = describe_compiled(model)
         optimizer = model.compiled.optimizer
         if isinstance(optimizer, BoundOptimizer):
             description["optimizer"] = optimizer_state.numbers_of(optimizer)
@@ -161,39 +161,6 @@ def _refuse_own_layers(model: Model) -> None:
             _refuse_own_layers(layer)
         else:
             name_of_class(layer)  # raises for one that has no name in a file
-
-
-def _describe_compiled(model: Model) -> dict[str, Any]:
-    compiled = model.compiled
-    assert compiled is not None
-    if len(model.output_names) > 1:
-        raise UnsupportedError(
-            "A file does not hold the losses of several outputs. Save without them, "
-            "model.save(path, include_optimizer=False), and compile the loaded model again."
-        )
-    try:
-        return {
-            "optimizer": optimizers.serialize(compiled.optimizer_specification),
-            "loss": None if compiled.loss is None else losses.serialize(compiled.loss),
-            "gradient": gradients.serialize(compiled.gradient),
-            "metrics": _names(compiled.metrics_given),
-            "weighted_metrics": _names(compiled.weighted_metrics_given),
-        }
-    except UnsupportedError as error:
-        raise UnsupportedError(
-            f"{error} To save the rest: model.save(path, include_optimizer=False)."
-        ) from error
-
-
-def _names(metrics: list[Any]) -> list[str]:
-    """Return the metrics' names; a metric that was given as an object has none."""
-    for metric in metrics:
-        if not isinstance(metric, str):
-            raise UnsupportedError(
-                f"A file keeps metrics by name, but {metric!r} is an object. Name it in compile, "
-                'such as metrics=["accuracy"].'
-            )
-    return metrics
 
 
 def _make(reader: Reader, description: Mapping[str, Any]) -> Model:
@@ -277,26 +244,11 @@ def _fill(model: nn.Module, reader: Reader) -> None:
 
 def _compile(model: Model, reader: Reader, description: Mapping[str, Any]) -> None:
     """Compile the model as the file says, and give the optimizer its state."""
-    stored = description["compiled"]
-    model.compile(
-        optimizer=optimizers.get(_named(stored["optimizer"])),
-        loss=None if stored["loss"] is None else losses.get(_named(stored["loss"])),
-        # Files of 0.1.0 hold none: their models were trained by exact backpropagation.
-        gradient=gradients.get(_named(stored["gradient"]) if "gradient" in stored else None),
-        metrics=_names(stored["metrics"]),
-        weighted_metrics=_names(stored["weighted_metrics"]),
-    )
+    compile_as(model, description["compiled"])
     if description["optimizer"] is not None:
         optimizer = model.optimizer
         assert isinstance(optimizer, BoundOptimizer)
         optimizer_state.restore(optimizer, model, reader, description["optimizer"])
-
-
-def _named(stored: Any) -> dict[str, Any]:
-    """Return a description of the form that the registries read, and nothing else."""
-    if not isinstance(stored, dict) or stored.keys() != {"class_name", "config"}:
-        raise InputError(f"{stored!r} names no loss, optimizer or gradient.")
-    return stored
 
 
 def _reason(error: Exception) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatewise.errors import InputError, UnsupportedError
-from gatewise.layers import Embedding, Input, Layer, RankError, Symbol
+from gatewise.layers import Embedding, Input, Layer, RankError, Symbol, TorchLayer
 from gatewise.layers.stream import ModelStream
 from gatewise.models.describing import describe_layer, make_layer
 from gatewise.models.masks import mask_after
@@ -42,7 +42,7 @@ class Sequential(Model):
 
     def __init__(
         self,
-        layers: Iterable[Input | Layer | Model] | None = None,
+        layers: Iterable[Input | Layer | Model | nn.Module] | None = None,
         trainable: bool = True,
         name: str | None = None,
     ) -> None:
@@ -56,11 +56,13 @@ class Sequential(Model):
         if not trainable:
             self.trainable = False
 
-    def add(self, layer: Input | Layer | Model) -> None:
-        """Append a layer, or begin the model with an `Input`."""
+    def add(self, layer: Input | Layer | Model | nn.Module) -> None:
+        """Append a layer, or begin the model with an `Input`; torch's modules are taken as well."""
         if isinstance(layer, Input):
             self._begin(layer)
             return
+        if isinstance(layer, nn.Module) and not isinstance(layer, (Layer, Model)):
+            layer = TorchLayer(layer)
         if not isinstance(layer, (Layer, Model)):
             raise InputError(
                 f"Sequential takes layers of gatewise.layers but got {layer!r}"

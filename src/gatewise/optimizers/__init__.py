@@ -1,5 +1,10 @@
 """Optimizers with Keras's names, defaults and formulas, which bind to parameters as torch's do."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from gatewise.errors import missing
 from gatewise.optimizers import schedules
 from gatewise.optimizers.adam import Adam, Adamax, AdamW, Nadam
 from gatewise.optimizers.adaptive import Adadelta, Adagrad
@@ -26,3 +31,11 @@ __all__ = [
     "schedules",
     "serialize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Say which optimizer is nearest to one that does not exist here."""
+    instead = {"Lion": "Use any of torch's own: compile(optimizer=torch.optim.X)."}
+    raise missing(
+        "gatewise.optimizers", name, [one for one in __all__ if one != "OPTIMIZERS"], instead
+    )

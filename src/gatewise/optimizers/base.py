@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from gatewise.arguments import KnownArguments
 from gatewise.errors import InputError
 from gatewise.optimizers import schedules
 from gatewise.optimizers.bound import BoundOptimizer, Parameters
@@ -23,7 +24,7 @@ from gatewise.optimizers.schedules import LearningRateSchedule
 State = dict[str, Tensor]
 
 
-class Optimizer(ABC):
+class Optimizer(KnownArguments, ABC):
     """An update formula with Keras's arguments; subclasses are frozen dataclasses.
 
     `learning_rate` is a number or a schedule. `weight_decay` is decoupled: before the update each
@@ -39,6 +40,14 @@ class Optimizer(ABC):
     >>> weight.item()
     0.75
     """
+
+    argument_cures: ClassVar[Mapping[str, str]] = {
+        "lr": "It is called learning_rate.",
+        "decay": "Give a schedule as learning_rate, of gatewise.optimizers.schedules.",
+        "use_ema": "Average the weights yourself: torch.optim.swa_utils.AveragedModel(model).",
+        "loss_scale_factor": "Scale the loss: compile(loss=...) takes a function.",
+        "gradient_accumulation_steps": "Give fit a larger batch_size.",
+    }
 
     learning_rate: float | LearningRateSchedule
     weight_decay: float | None

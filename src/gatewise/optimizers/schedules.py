@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gatewise.errors import InputError, unknown_name
+from gatewise.errors import InputError, missing, unknown_name
 
 
 class LearningRateSchedule(ABC):
@@ -223,3 +223,8 @@ def deserialize(data: Mapping[str, Any]) -> LearningRateSchedule:
     if schedule is None:
         raise unknown_name("learning rate schedule", data["class_name"], SCHEDULES)
     return schedule(**data["config"])
+
+
+def __getattr__(name: str) -> Any:
+    """Say which schedule is nearest to one that does not exist here."""
+    raise missing("gatewise.optimizers.schedules", name, SCHEDULES)

@@ -34,6 +34,7 @@ class Compiled:
         self.gradient = gradients.get(gradient)
         self.optimizer_specification = optimizers.get(optimizer)
         self.optimizer: torch.optim.Optimizer | None = None
+        self.loss_given, self.loss_weights = loss, loss_weights
         self.loss: losses.Loss | None
         if len(outputs) > 1 and loss is not None:
             self.loss = joint = joint_loss(loss, loss_weights, outputs)

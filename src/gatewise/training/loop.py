@@ -15,7 +15,8 @@ from torch import Tensor
 from gatewise.errors import InputError, NonFiniteError
 from gatewise.training.batches import Batches, Repeated, Series
 from gatewise.training.callbacks.backup import BackupAndRestore
-from gatewise.training.callbacks.callback import Callback, Calls, as_list
+from gatewise.training.callbacks.callback import Callback, Calls
+from gatewise.training.callbacks.listed import as_list
 from gatewise.training.callbacks.progress import ProgressBar, progress_for
 from gatewise.training.compiled import compiled_of
 from gatewise.training.history import History

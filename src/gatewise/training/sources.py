@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -276,16 +277,22 @@ def _loaded(
         )
     elif batch_size is not None and isinstance(loader, DataLoader):
         raise InputError("A DataLoader has its own batch size. Leave batch_size out.")
+    if model.built:
+        return Loaded(loader, model, labels=labels)
+    first, loader = _peeked(loader)
     source = Loaded(loader, model, labels=labels)
-    if not model.built:
-        if not isinstance(loader, DataLoader):
-            raise InputError(
-                f"{model.name} does not know its input shape, and a {type(data.x).__name__} can "
-                "be read only once. Begin the model with Input(shape=(None, features))."
-            )
-        first = next(iter(source))
-        model.build(model.shape_of_data(first.x))
+    model.build(model.shape_of_data(next(iter(Loaded([first], model, labels=labels))).x))
     return source
+
+
+def _peeked(loader: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
+    """Return the first batch, and the batches with it: what can be read only once stays whole."""
+    batches = iter(loader)
+    try:
+        first = next(batches)
+    except StopIteration:
+        raise InputError("The data gave no batch. Pass at least one sample.") from None
+    return first, chain([first], batches) if batches is loader else loader
 
 
 def _collate(items: list[Any]) -> Batch:

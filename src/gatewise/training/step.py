@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gatewise import losses
 from gatewise.errors import NonFiniteError
 from gatewise.gradients import Part, Task, joined
+from gatewise.layers import activity
 from gatewise.metrics import Metric
 from gatewise.training.batches import Batch, Loaded
 from gatewise.training.compiled import compiled_of
@@ -150,17 +151,19 @@ class Stepper:
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the objective, the prediction and its mask."""
-        prediction, mask = self._model.forward_with_mask(batch.x, batch.mask)
+        with activity.activity_penalties() as of_activities:
+            prediction, mask = self._model.forward_with_mask(batch.x, batch.mask)
         labels = _labels(batch)
         if self._look_at_each:
             self._loss.check(labels, prediction, mask)
+        penalty = self._model.regularization() if self._has_penalty else None
         objective = losses.objective(
             self._loss,
             labels,
             prediction,
             mask=mask,
             sample_weight=batch.sample_weight,
-            penalty=self._model.regularization() if self._has_penalty else None,
+            penalty=activity.summed(penalty, of_activities),
         )
         return objective, prediction, mask
 

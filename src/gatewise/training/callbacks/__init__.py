@@ -13,6 +13,7 @@ from gatewise.training.callbacks.learning_rate import LearningRateScheduler, Red
 from gatewise.training.callbacks.progress import ProgressBar
 from gatewise.training.callbacks.tensorboard import TensorBoard
 from gatewise.training.callbacks.terminate_on_nan import TerminateOnNaN
+from gatewise.training.callbacks.torch_scheduler import TorchScheduler
 from gatewise.training.history import History
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "ReduceLROnPlateau",
     "TensorBoard",
     "TerminateOnNaN",
+    "TorchScheduler",
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from gatewise.errors import InputError, NonFiniteError
+from gatewise.arguments import KnownArguments
+from gatewise.errors import NonFiniteError
 
 Logs = Mapping[str, float]
 
 
-class Callback:
+class Callback(KnownArguments):
     """Something called at the ends of steps, epochs and runs; override what you need.
 
     `self.model` is the model, `self.params` holds `epochs`, `steps` (an epoch, None if unknown),
@@ -107,18 +108,3 @@ class Calls:
         """Call one hook of every callback."""
         for method in self.of(hook):
             method(*arguments)
-
-
-def as_list(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
-    """Return the callbacks as a list, or raise `InputError` for what is none."""
-    if callbacks is None:
-        return []
-    given = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
-    for callback in given:
-        if not isinstance(callback, Callback):
-            raise InputError(
-                f"callbacks holds {callback!r} ({type(callback).__name__}), which is no "
-                "gatewise.callbacks.Callback. Derive from it, or wrap a function: "
-                "LambdaCallback(on_epoch_end=function)."
-            )
-    return given

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from gatewise.errors import InputError
 from gatewise.training.callbacks.callback import Callback, Logs
 from gatewise.training.callbacks.monitored import Monitored
@@ -38,6 +40,12 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         super().__init__()
+        if isinstance(schedule, torch.optim.lr_scheduler.LRScheduler):
+            raise InputError(
+                f"LearningRateScheduler takes a function of the epoch, and a "
+                f"{type(schedule).__name__} of torch's is no function. Give it to fit as it is: "
+                "callbacks=[scheduler]."
+            )
         self.schedule = schedule
         self.verbose = verbose
         try:
