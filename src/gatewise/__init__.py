@@ -18,6 +18,7 @@ from gatewise import (
     models,
     nn,
     optimizers,
+    seq2seq,
     utils,
 )
 from gatewise.layers import Input
@@ -42,5 +43,6 @@ __all__ = [
     "models",
     "nn",
     "optimizers",
+    "seq2seq",
     "utils",
 ]

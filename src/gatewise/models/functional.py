@@ -13,7 +13,7 @@ from torch import Tensor
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.layers import Embedding, Input, InputLayer, Layer, Symbol
 from gatewise.layers.symbol import is_shape, mapped, symbols_in
-from gatewise.models.describing import describe_layer, make_layer
+from gatewise.models.describing import describe_layer, make_layer, model_kind
 from gatewise.models.graph import Graph, traced
 from gatewise.models.masks import mask_after, mask_of_each
 from gatewise.models.model import Model
@@ -38,6 +38,7 @@ class Step:
     results: tuple[int, ...]
 
 
+@model_kind
 class Functional(Model):
     """The model between `inputs` and `outputs`; `Model(inputs, outputs)` makes one.
 
