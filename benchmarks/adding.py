@@ -4,8 +4,8 @@
 
 Each step holds a number from 0 to 1 and a mark. Two steps are marked, one in each half; the answer
 is the sum of their numbers. Whoever always says 1 has a mean squared error of 1/6 = 0.1667 (the
-variance of the sum). Published for T = 600 (Bai, Kolter and Koltun, arXiv 1803.01271): LSTM 0.164, GRU
-5.3e-5, TCN 5.8e-5; solved is called what is below 0.001.
+variance of the sum). Published for T = 600 (Bai, Kolter and Koltun, arXiv 1803.01271): LSTM 0.164,
+GRU 5.3e-5, TCN 5.8e-5; solved is called what is below 0.001.
 
 The model is LSTM(64) and Dense(1), trained on fresh series throughout. What the published LSTM did
 not have is the chrono initialisation of Tallec and Ollivier (arXiv 1804.11188): the biases of the

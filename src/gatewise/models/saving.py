@@ -219,9 +219,7 @@ def _make(reader: Reader, description: Mapping[str, Any]) -> Model:
 def _places(kind: str, architecture: Mapping[str, Any]) -> int:
     """Return at how many places a layer would be applied, those of models inside included."""
     of_each = {
-        name: _places(layer["class"], layer["config"])
-        if layer["class"] in MODELS
-        else 1
+        name: _places(layer["class"], layer["config"]) if layer["class"] in MODELS else 1
         for name, layer in architecture["layers"].items()
     }
     if kind == "Functional":

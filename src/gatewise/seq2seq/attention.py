@@ -10,10 +10,11 @@ Luong, Pham and Manning, "Effective approaches to attention-based neural machine
 tanh(W [context_t; d_t]).
 
 Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to align and translate",
-arXiv 1409.0473: score = vᵀ tanh(W d_t + U m_s). There the state *before* a step asks, and the answer
-is part of that same step's input, so that no two steps can run together. Here the first recurrent
-layer asks and the layers above it are given [context_t; d_t], as in Wu et al., "Google's neural
-machine translation system", arXiv 1609.08144.
+arXiv 1409.0473: score = vᵀ tanh(W d_t + U m_s). There the state *before* a step asks, and the
+answer is part of that same step's input, so that no two steps can run together. Here the first
+recurrent layer asks and what stands above it is given [context_t; d_t], the layers of a stack as in
+Wu et al., "Google's neural machine translation system", arXiv 1609.08144, in a decoder of one layer
+the head. What is lost: the first layer does not know where the last step looked.
 """
 
 from __future__ import annotations

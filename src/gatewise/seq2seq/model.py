@@ -184,7 +184,7 @@ class Seq2Seq(Functional):
         search: str | Search = "greedy",
         batch_size: int = 128,
     ) -> list[np.ndarray]:
-        """Return what the model writes for each source: arrays of token ids, start and stop left out.
+        """Return what the model writes for each source: token ids, start and stop left out.
 
         `source` is an array (N, T, …) or a list of series of different lengths. `search` is
         "greedy", "sampling" or "beam", or an object that says more, such as
@@ -224,7 +224,7 @@ class Seq2Seq(Functional):
         asking = Functional([*self.inputs], self._asking)
         layer: Any = self.get_layer(f"{self._kinds[0]}_attention")
         with self._inference():
-            given = self._received([source, heard])
+            given = self.received([source, heard])
             result, masks = asking.forward_with_mask(given)
             _, weights = layer(parts_of(result), mask=masks, return_attention_scores=True)
         return weights.cpu().numpy()

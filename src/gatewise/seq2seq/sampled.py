@@ -1,4 +1,4 @@
-"""Scheduled sampling: in training the decoder hears some of its own tokens instead of the true ones.
+"""Scheduled sampling: in training the decoder hears some of its own tokens, not the true ones.
 
 Bengio et al., "Scheduled sampling for sequence prediction with recurrent neural networks", arXiv
 1506.03099: whoever only ever hears the truth does not learn to go on after a mistake. There each
