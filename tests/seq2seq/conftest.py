@@ -100,9 +100,7 @@ class Oracle:
             new = self.step(layer, x[:, t], state)
             now = real[:, t, None]
             state = tuple(torch.where(now, a, b) for a, b in zip(new, state, strict=True))
-            outputs[t] = (
-                torch.where(now, state[0], 0) if isinstance(layer, Bidirectional) else state[0]
-            )
+            outputs[t] = state[0]
         return torch.stack(outputs, dim=1), state
 
     def encode(self, source: Tensor) -> tuple[Tensor, Tensor, States]:

@@ -64,7 +64,7 @@ def test_padding_changes_nothing(tools: Any, attention: str | None) -> None:
         torch.testing.assert_close(together[row : row + 1, : len(target) + 1], alone)
 
 
-@pytest.mark.parametrize("gradient", [BPTT(), BPTT(checkpoint="sqrt"), BPTT(checkpoint=1)])
+@pytest.mark.parametrize("gradient", [BPTT(), BPTT(checkpoint="sqrt")])
 @pytest.mark.parametrize(("cell", "depth", "attention"), COMBINED)
 def test_bptt_equals_autograd(
     tools: Any, cell: str, depth: int, attention: str | None, gradient: BPTT
@@ -83,7 +83,7 @@ def test_bptt_equals_autograd(
     assert_same(found, gradients_of(model))
 
 
-@pytest.mark.parametrize(("k1", "k2"), [(2, 2), (2, 3), (1, 4), (7, 7)])
+@pytest.mark.parametrize(("k1", "k2"), [(2, 2), (1, 4), (7, 7)])
 @pytest.mark.parametrize(("cell", "depth", "attention"), COMBINED)
 def test_tbptt_equals_autograd_with_detach(
     tools: Any, cell: str, depth: int, attention: str | None, k1: int, k2: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -70,14 +71,17 @@ def test_a_wide_beam_is_an_exhaustive_search(
     model, length = tools.build("lstm", 1, attention), 3
     source = [3, 4, 5]
     scores: dict[tuple[int, ...], float] = {}
+
+    @functools.cache
+    def next_log_p(*prefix: int) -> list[float]:
+        return log_p_of_prefix(model, source, list(prefix)).tolist()
+
     for count in range(1, length + 1):
         for ids in itertools.product(range(1, 7), repeat=count):
             ends = ids[-1] == STOP or count == length
             if STOP in ids[:-1] or not ends:
                 continue
-            total = sum(
-                float(log_p_of_prefix(model, source, list(ids[:t]))[ids[t]]) for t in range(count)
-            )
+            total = sum(next_log_p(*ids[:t])[ids[t]] for t in range(count))
             scores[ids] = total / count**penalty
     best = max(scores, key=scores.__getitem__)
     (written,) = model.generate(

@@ -294,7 +294,7 @@ class Model(nn.Module):
         training.refuse_unsupported(
             None if several else loss_weights, steps_per_execution, jit_compile
         )
-        self.compiled = Compiled(
+        compiled = Compiled(
             optimizer,
             loss,
             metrics,
@@ -304,8 +304,9 @@ class Model(nn.Module):
             gradient=gradient,
         )
         if self.built:
-            self.compiled.gradient.supports(self)
-            self.compiled.bind(self)
+            compiled.gradient.supports(self)
+            compiled.bind(self)
+        self.compiled = compiled
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
