@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,8 @@ def test_what_does_not_fit_is_refused(
 
 def test_bad_data(tools: Any) -> None:
     model = tools.build()
+    with pytest.raises(InputError, match=r"The sources are .* but this is \(3,\)"):
+        model.generate(np.array([3, 4, 5]))
     with pytest.raises(InputError, match="2 sources but 1 targets"):
         model.teacher_forced([[3], [4]], [[3]])
     with pytest.raises(InputError, match=r"Target 0 has the shape \(1, 2\)"):
@@ -307,3 +310,14 @@ def test_summary_and_inspection_know_it(tools: Any) -> None:
     model.summary(print_fn=lines.append)
     assert "luong_attention" in lines[0] and f"{model.count_params():,}" in lines[0]
     assert [entry.name for entry in gatewise.inspect.measure_parameters(model).layers]
+
+
+def test_a_copy_is_whole_and_its_own(tools: Any) -> None:
+    model = tools.build(attention="luong")
+    other = copy.deepcopy(model)
+    sources, _ = tools.pairs()
+    before = [one.tolist() for one in model.generate(sources)]
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    assert [one.tolist() for one in other.generate(sources)] == before

@@ -76,6 +76,7 @@ class Functional(Model):
             self.add_module(layer.name, layer)
             layer.train(False)
         self._steps, self._slots = self._planned(graph)
+        self._end_slots = [self._slots[id(end)] for end in self._ends]
         self._ids = [self._takes_ids(start) for start in self._starts]
         if not trainable:
             self.trainable = False
@@ -159,7 +160,7 @@ class Functional(Model):
             made = layer.compute_output_shape(_filled(step.arguments[0], shapes))  # pyright: ignore
             made = [made] if is_shape(made) else made
             shapes |= dict(zip(step.results, made, strict=False))
-        ends = [shapes[self._slots[id(end)]] for end in self._ends]
+        ends = [shapes[slot] for slot in self._end_slots]
         return ends[0] if self._one_out else tuple(ends)
 
     def connections(self) -> dict[str, list[str]] | None:
@@ -207,7 +208,7 @@ class Functional(Model):
             results, of_each = self._run(step, values, masks)
             values |= dict(zip(step.results, results, strict=True))
             masks |= dict(zip(step.results, of_each, strict=True))
-        ends = [self._slots[id(end)] for end in self._ends]
+        ends = self._end_slots
         if self._one_out:
             return values[ends[0]], masks[ends[0]]
         return Several([values[end] for end in ends]), [masks[end] for end in ends]
@@ -343,9 +344,7 @@ class Functional(Model):
                 }
                 for step in self._steps
             ],
-            "outputs": _arrangement(
-                self._given, [{"slot": self._slots[id(end)]} for end in self._ends]
-            ),
+            "outputs": _arrangement(self._given, [{"slot": slot} for slot in self._end_slots]),
         }
 
     @classmethod

@@ -224,7 +224,7 @@ class Seq2Seq(Functional):
         asking = Functional([*self.inputs], self._asking)
         layer: Any = self.get_layer(f"{self._kinds[0]}_attention")
         with self._inference():
-            given = self.received([source, heard])
+            given = self.received([source, heard]).to(self.device)
             result, masks = asking.forward_with_mask(given)
             _, weights = layer(parts_of(result), mask=masks, return_attention_scores=True)
         return weights.cpu().numpy()

@@ -67,10 +67,15 @@ def checked_token(name: str, value: Any) -> int | None:
 
 def padded_source(source: Any, first: Layer, what: str) -> Tensor:
     """Return sources as one tensor; a list of different lengths is padded where that is seen."""
-    if isinstance(source, Tensor):
-        return source
     if isinstance(source, np.ndarray) and source.dtype != object:
-        return torch.from_numpy(np.ascontiguousarray(source))
+        source = torch.from_numpy(np.ascontiguousarray(source))
+    if isinstance(source, Tensor):
+        if source.ndim < 2:
+            raise InputError(
+                f"The {what}s are (N, T, …), but this is {tuple(source.shape)}. Put a single "
+                f"{what} in a list: [{what}]."
+            )
+        return source
     x, mask = pad_tensors(check_series(list(source)))
     masks = isinstance(first, Masking) or (isinstance(first, Embedding) and first.mask_zero)
     if not bool(mask.all()) and not masks:

@@ -1,0 +1,66 @@
+"""The benchmarks of docs/results/sequence_tasks.md still run, on next to no data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def run(name: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", BENCHMARKS / name, *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_adding(tmp_path: Path) -> None:
+    small = [
+        "--length",
+        "6",
+        "--steps",
+        "200",
+        "--units",
+        "16",
+        "--learning-rate",
+        "0.02",
+        "--seeds",
+        "1",
+        "--test",
+        "100",
+    ]
+    printed = run("adding.py", *small, "--json", str(tmp_path / "adding.json"))
+    (one,) = json.loads((tmp_path / "adding.json").read_text())["runs"]
+    assert one["mse"] < one["always_one"]
+    assert "T = 6, bias chrono: test MSE median" in printed.splitlines()[-1]
+
+
+def test_chorales(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+
+    def pieces(count: int) -> np.ndarray:
+        found = np.empty((1, count), dtype=object)
+        for number in range(count):
+            length = random.integers(3, 8)
+            found[0, number] = (random.random((length, 88)) < 0.04).astype(np.uint8)
+        return found
+
+    parts = {"traindata": pieces(4), "validdata": pieces(2), "testdata": pieces(3)}
+    scipy.io.savemat(tmp_path / "chorales.mat", parts)
+    small = ["--epochs", "2", "--seeds", "1", "--units", "8"]
+    target = tmp_path / "chorales.json"
+    run("chorales.py", str(tmp_path / "chorales.mat"), *small, "--json", str(target))
+    (one,) = json.loads(target.read_text())["runs"]
+    assert 0 < one["test"] < 88 and one["epochs"] == 2
