@@ -24,8 +24,8 @@ from gatewise.utils import set_random_seed
 parser = argparse.ArgumentParser()
 parser.add_argument("file", type=Path, nargs="?")
 parser.add_argument("--characters", type=int, help="only so many of the text")
-parser.add_argument("--units", type=int, default=256)
-parser.add_argument("--epochs", type=int, default=6)
+parser.add_argument("--units", type=int, default=128)
+parser.add_argument("--epochs", type=int, default=4)
 parser.add_argument("--length", type=int, default=300)
 arguments = parser.parse_args()
 

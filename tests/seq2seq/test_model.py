@@ -17,13 +17,17 @@ from gatewise.kernels import run, steering
 from gatewise.layers import (
     GRU,
     LSTM,
+    RNN,
     Bidirectional,
     Conv1D,
     Dense,
     Dropout,
     Embedding,
+    Layer,
+    LSTMCell,
     Masking,
     SimpleRNN,
+    register,
 )
 from gatewise.models import clone_model, load_model
 from gatewise.optimizers import Adam
@@ -321,3 +325,50 @@ def test_a_copy_is_whole_and_its_own(tools: Any) -> None:
         for weight in model.parameters():
             weight.zero_()
     assert [one.tolist() for one in other.generate(sources)] == before
+
+
+@register
+class Leaky(Layer):
+    """A cell of the user's own: s' = (s + tanh(x W)) / 2."""
+
+    def __init__(self, units: int, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.units = self.state_size = units
+
+    def build(self, input_shape: Any) -> None:
+        self.weight = self.add_weight("weight", (input_shape[-1], self.units), "glorot_uniform")
+
+    def call(self, inputs: Any, states: Any) -> Any:
+        state = (states[0] + torch.tanh(inputs @ self.weight)) / 2
+        return state, [state]
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"units": self.units}
+
+
+@pytest.mark.parametrize(("bridge", "units"), [("copy", 4), ("dense", 5)])
+def test_cells_of_your_own(tmp_path: Path, bridge: str, units: int) -> None:
+    model = Seq2Seq(
+        [Embedding(9, 3, mask_zero=True), RNN(Leaky(4))],
+        [Embedding(9, 3, mask_zero=True), RNN(Leaky(units)), Dense(9, "softmax")],
+        attention="luong",
+        bridge=bridge,
+        start=1,
+        stop=2,
+    )
+    model.compile("adam", LOSS)
+    x, y = model.teacher_forced([[3, 4], [5]], [[6], [7, 8]])
+    model.fit(x, y, verbose=0)
+    written = [one.tolist() for one in model.generate([[3, 4], [5]], 6)]
+    assert written == [model.generate([one], 6)[0].tolist() for one in ([3, 4], [5])]
+    path = tmp_path / "m.safetensors"
+    model.save(path)
+    assert [one.tolist() for one in load_model(path).generate([[3, 4], [5]], 6)] == written
+    with pytest.raises(UnsupportedError, match=r"'rnn_1' \(RNN\) is none of"):
+        model.compile("adam", LOSS, gradient=TBPTT(2))
+    with pytest.raises(UnsupportedError, match="one RNN for each cell"):
+        Seq2Seq(
+            [Embedding(9, 3), RNN(Leaky(4)), LSTM(4)],
+            [Embedding(9, 3), RNN([LSTMCell(4), LSTMCell(4)]), Dense(9)],
+            bridge="dense",
+        )

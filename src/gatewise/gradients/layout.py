@@ -110,9 +110,9 @@ def require_stepwise(algorithm: str, model: Any) -> None:
     for layer in model.layers_in_pieces:
         if not isinstance(layer, (Recurrent, *STEPWISE)):
             raise UnsupportedError(
-                f"{algorithm} runs the target piece by piece, and '{layer.name}' "
-                f"({type(layer).__name__}) may look at more than one time step. "
-                "Use gradient=BPTT()."
+                f"{algorithm} runs the target piece by piece, the states carried from one to the "
+                f"next, and '{layer.name}' ({type(layer).__name__}) is none of LSTM, GRU, "
+                f"SimpleRNN, {', '.join(one.__name__ for one in STEPWISE)}. Use gradient=BPTT()."
             )
 
 

@@ -10,7 +10,6 @@ from gatewise.errors import InputError, UnsupportedError, unknown_name
 from gatewise.layers import (
     Activation,
     Bidirectional,
-    Concatenate,
     Dense,
     Dropout,
     Embedding,
@@ -20,10 +19,9 @@ from gatewise.layers import (
     Masking,
     Symbol,
 )
-from gatewise.layers.recurrent import Recurrent
 from gatewise.seq2seq.attention import ASKS_FIRST, ATTENTIONS, Asked
+from gatewise.seq2seq.bridge import BRIDGES, FORWARD, bridged, of_both_directions
 
-BRIDGES = ("copy", "dense")
 STEPWISE = (Activation, Dense, Dropout, Embedding, LayerNormalization, Masking)
 """Layers that compute a time step from that step alone."""
 
@@ -51,11 +49,11 @@ def draw(
         raise unknown_name("attention", attention, ATTENTIONS)
     if bridge not in BRIDGES:
         raise unknown_name("bridge", bridge, BRIDGES)
-    _check(encoder, "encoder", (Recurrent, Bidirectional))
-    _check(decoder, "decoder", (Recurrent,))
+    _check(encoder, "encoder", (*FORWARD, Bidirectional))
+    _check(decoder, "decoder", FORWARD)
     source, memory, found = _encode(encoder, attends=attention is not None)
     target = _beginning(decoder[0], "decoder", "target")
-    first = _bridged(found, [one for one in decoder if isinstance(one, Recurrent)], bridge)
+    first = bridged(found, [one for one in decoder if isinstance(one, FORWARD)], bridge)
     output, states, asked = _decode(decoder, target, first, memory, attention)
     handed = [] if asked is None else [memory, asked.keys]
     handed += [state for of_layer in first for state in of_layer]
@@ -74,7 +72,7 @@ def _encode(
             x = layer(x)
             continue
         x, *states = _returning_all(layer)(x)
-        found.append((layer, _of_both_directions(layer, states, len(found))))
+        found.append((layer, of_both_directions(layer, states, len(found))))
     if not attends and isinstance(layers[-1], STEPWISE):
         raise InputError(
             f"'{layers[-1].name}' is the encoder's last layer, but without attention the decoder "
@@ -92,7 +90,7 @@ def _decode(
     attention: str | None,
 ) -> tuple[Symbol, list[Symbol], Asked | None]:
     """Return the decoder's output, its final states, and what attention added."""
-    recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
+    recurrent = [layer for layer in layers if isinstance(layer, FORWARD)]
     asks = None
     if attention is not None:
         asks = recurrent[0] if attention in ASKS_FIRST else recurrent[-1]
@@ -100,7 +98,7 @@ def _decode(
     final: list[Symbol] = []
     place = 0
     for layer in layers:
-        if not isinstance(layer, Recurrent):
+        if not isinstance(layer, FORWARD):
             x = layer(x)
             continue
         x, *states = _returning_all(layer)(x, initial_state=first[place])
@@ -111,62 +109,6 @@ def _decode(
             asked = ATTENTIONS[attention](x, memory)
             x = asked.result
     return x, final, asked
-
-
-def _bridged(
-    found: list[tuple[Layer, list[Symbol]]], decoder: list[Recurrent], bridge: str
-) -> list[list[Symbol]]:
-    """Return the states with which each recurrent layer of the decoder begins."""
-    if bridge == "dense":
-        everything = [state for _, states in found for state in states]
-        joined = everything[0]
-        if len(everything) > 1:
-            joined = Concatenate(name="bridge_joined")(everything)
-        return [
-            [
-                Dense(layer.units, "tanh", name=f"bridge_{number}_{state}")(joined)
-                for state in layer.specification.states
-            ]
-            for number, layer in enumerate(decoder)
-        ]
-    if len(found) != len(decoder):
-        raise InputError(
-            f"The encoder has {len(found)} recurrent layers and the decoder {len(decoder)}, but "
-            "each of the decoder's begins with the states of the encoder's at the same place. Use "
-            "as many, or bridge='dense', a trained layer from all states to all states."
-        )
-    for (before, states), layer in zip(found, decoder, strict=True):
-        given = [int(state.shape[-1] or 0) for state in states]
-        wanted = [layer.units for _ in layer.specification.states]
-        if given != wanted:
-            raise InputError(
-                f"'{layer.name}' in the decoder begins with the states of '{before.name}': "
-                f"{_listed(given)} but needs {_listed(wanted)}. "
-                f"{_cure(given, wanted)}, or use bridge='dense', a trained layer between them."
-            )
-    return [states for _, states in found]
-
-
-def _cure(given: list[int], wanted: list[int]) -> str:
-    if len(given) != len(wanted):
-        return "Use the same cell in both"
-    return f"Give it {given[0]} units"
-
-
-def _listed(sizes: list[int]) -> str:
-    return f"{len(sizes)} of {sizes[0]} units" if len(sizes) > 1 else f"1 of {sizes[0]} units"
-
-
-def _of_both_directions(layer: Layer, states: list[Symbol], number: int) -> list[Symbol]:
-    """Return a layer's final states; those of two directions side by side, each twice as wide."""
-    if not isinstance(layer, Bidirectional):
-        return states
-    half = len(states) // 2
-    names = layer.forward_layer.specification.states
-    return [
-        Concatenate(name=f"both_{number}_{name}")([ahead, back])
-        for name, ahead, back in zip(names, states[:half], states[half:], strict=True)
-    ]
 
 
 def _returning_all(layer: Any) -> Any:
@@ -199,9 +141,9 @@ def _check(layers: Sequence[Layer], part: str, recurrent: tuple[type, ...]) -> N
     """Refuse what cannot be part of an encoder or decoder."""
     if not layers or not any(isinstance(layer, recurrent) for layer in layers):
         raise InputError(
-            f"The {part} is a list of layers with at least one LSTM, GRU or SimpleRNN in it, such "
-            f"as [Embedding(100, 32), LSTM(64){', Dense(100)' * (part == 'decoder')}], but got "
-            f"{[getattr(layer, 'name', layer) for layer in layers]}."
+            f"The {part} is a list of layers with at least one LSTM, GRU, SimpleRNN or RNN in it, "
+            f"such as [Embedding(100, 32), LSTM(64){', Dense(100)' * (part == 'decoder')}], but "
+            f"got {[getattr(layer, 'name', layer) for layer in layers]}."
         )
     for layer in layers:
         if not isinstance(layer, (*STEPWISE, *recurrent)):

@@ -36,8 +36,8 @@ class Seq2Seq(Functional):
         states, memory = encoder(source)
         p(y_t | y_1 … y_{t-1}, source) = head(decoder(start, y_1 … y_{t-1}; states, memory))_t
 
-    `encoder` and `decoder` are lists of layers: LSTM, GRU or SimpleRNN, stacked as you like, in the
-    encoder also Bidirectional, with Embedding, Masking, Dense, Dropout, Activation and
+    `encoder` and `decoder` are lists of layers: LSTM, GRU, SimpleRNN or RNN(cell), stacked as you
+    like, in the encoder also Bidirectional, with Embedding, Masking, Dense, Dropout, Activation and
     LayerNormalization around them. Their `return_sequences` and `return_state` follow from where
     they stand, and are set here. Each recurrent layer of the decoder begins with the final states
     of the encoder's at the same place (those of both directions side by side); `bridge="dense"`
