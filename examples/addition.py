@@ -56,24 +56,16 @@ model = Seq2Seq(
     stop=STOP,
 )
 (source, heard), said = model.teacher_forced(questions, answers)
-held_out = len(pairs) // 10
-steps = arguments.epochs * -(-(len(pairs) - held_out) // 64)
-rate = CosineDecay(0.003, decay_steps=steps)
-model.compile(
-    Adam(rate, global_clipnorm=1.0), "sparse_categorical_crossentropy", metrics=["accuracy"]
-)
-model.fit(
-    [source[held_out:], heard[held_out:]],
-    said[held_out:],
-    batch_size=64,
-    epochs=arguments.epochs,
-    validation_data=([source[:held_out], heard[:held_out]], said[:held_out]),
-    verbose=2,
-)
+at = len(pairs) // 10
+train, valid = ([source[at:], heard[at:]], said[at:]), ([source[:at], heard[:at]], said[:at])
+steps = arguments.epochs * -(-len(train[1]) // 64)
+optimizer = Adam(CosineDecay(0.003, decay_steps=steps), global_clipnorm=1.0)
+model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(*train, batch_size=64, epochs=arguments.epochs, validation_data=valid, verbose=2)
 
-written = model.generate(source[:held_out], max_length=arguments.digits + 2)
+written = model.generate(source[:at], max_length=arguments.digits + 2)
 right = [one.tolist() == answer for one, answer in zip(written, answers, strict=False)]
-_, accuracy = model.evaluate([source[:held_out], heard[:held_out]], said[:held_out], verbose=0)
+_, accuracy = model.evaluate(*valid, verbose=0)
 for (a, b), one in list(zip(pairs, written, strict=False))[:3]:
     print(f"{a}+{b} = {''.join(vocabulary.decode(one))}")
 print(f"Validation accuracy {accuracy:.4f} of the characters, {np.mean(right):.4f} of the answers.")

@@ -3,7 +3,10 @@
     python examples/attention.py
 
 The answer is written in another order than the question, so the decoder has to look around in it.
-Where it looks can be read off: `alignment`.
+Where it looks can be read off: `alignment`. It prints:
+
+    '5 april 2024' -> 2024-04-05; it looked at '20245iil550'
+    Test accuracy 1.000 of whole dates.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@
 
 The series is made up, so that the example needs no file: a day's rhythm whose height drifts, a
 week's rhythm, and noise that lingers. What a forecast is worth shows beside two that cost nothing.
+It prints:
+
+    Test MAE 0.183; as it is now 0.252; as a day before 0.615.
 """
 
 from __future__ import annotations

