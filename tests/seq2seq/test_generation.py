@@ -158,6 +158,8 @@ def test_a_seed_repeats_and_the_global_generator_serves_without(tools: Any) -> N
         return [one.tolist() for one in model.generate(sources, 8, search=search)]
 
     assert drawn(Sampling(seed=3)) == drawn(Sampling(seed=3)) != drawn(Sampling(seed=4))
+    apart = model.generate([[3, 4]] * 40, 8, search=Sampling(seed=3), batch_size=20)
+    assert [one.tolist() for one in apart[:20]] != [one.tolist() for one in apart[20:]]
     torch.manual_seed(5)
     first = drawn("sampling")
     torch.manual_seed(5)

@@ -278,6 +278,8 @@ def test_bad_data(tools: Any) -> None:
         model.teacher_forced([[3], [4]], [[3]])
     with pytest.raises(InputError, match=r"Target 0 has the shape \(1, 2\)"):
         model.teacher_forced([[3]], [[[3, 4]]])
+    with pytest.raises(InputError, match="Target 1 holds the id 0 between others"):
+        model.teacher_forced([[3], [4]], [[3, 0], [3, 0, 4]])
     plain = Seq2Seq([Embedding(9, 3), LSTM(4)], [Embedding(9, 3), LSTM(4), Dense(9)], start=1)
     with pytest.raises(InputError, match="Give it mask_zero=True"):
         plain.teacher_forced([[3], [4, 5]], [[3], [4]])

@@ -202,11 +202,12 @@ class Seq2Seq(Functional):
         x = padded_source(source, self._given_layers[0][0], "source").to(self.device)
         written: list[np.ndarray] = []
         with self._inference():
-            for part in self._cast(x, self._ids[0]).split(batch_size):
+            for number, part in enumerate(self._cast(x, self._ids[0]).split(batch_size)):
                 handed, masks = self._read(part)
                 steps = DecoderSteps(self.decoder, head, handed, masks)
                 begin = torch.full((len(part),), self.start, device=part.device)
-                found = chosen.run(steps, steps.step(begin), self.stop, length)
+                search = chosen.for_batch(number)
+                found = search.run(steps, steps.step(begin), self.stop, length)
                 written += [without_stop(one.ids, self.stop) for one in found]
         return written
 

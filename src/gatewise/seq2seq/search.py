@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -49,6 +49,10 @@ class Search(ABC):
         `first` (B, V) holds log p of each row's first token.
         """
 
+    def for_batch(self, number: int) -> Search:
+        """Return the search for one of several batches: what draws must not draw alike in each."""
+        return self
+
 
 @dataclass(frozen=True)
 class Greedy(Search):
@@ -82,6 +86,10 @@ class Sampling(Search):
             )
         if self.top_k is not None:
             _whole("Sampling", "top_k", self.top_k)
+
+    def for_batch(self, number: int) -> Search:
+        """Return the search with a seed of the batch's own."""
+        return self if self.seed is None else replace(self, seed=self.seed + number)
 
     def run(self, steps: Steps, first: Tensor, stop: int | None, length: int) -> list[Found]:
         generator = None

@@ -105,6 +105,11 @@ def shifted(
         if padded:
             real = (row != PADDING).nonzero()
             row = row[: int(real[-1]) + 1 if len(real) else 0]
+            if len(real) < len(row):
+                raise InputError(
+                    f"Target {number} holds the id {PADDING} between others, which is padding "
+                    "(mask_zero=True). Number the tokens from 1."
+                )
         if stop is None and len(row) == 0:
             raise InputError(f"Target {number} has no tokens, and there is no stop token.")
         end = row.new_tensor([] if stop is None else [stop])
