@@ -30,7 +30,7 @@ from gatewise.cells import split_gates
 from gatewise.layers import LSTM, Dense
 from gatewise.models import Sequential
 from gatewise.optimizers import Adam
-from gatewise.optimizers.schedules import CosineDecay
+from gatewise.optimizers.schedules import PiecewiseConstantDecay
 
 TEST_SERIES = 10_000
 
@@ -68,7 +68,8 @@ def build(arguments: argparse.Namespace) -> Sequential:
     else:
         layer = LSTM(arguments.units, input_shape=shape)
     model = Sequential([layer, Dense(1)])
-    rate = CosineDecay(arguments.learning_rate, decay_steps=arguments.steps)
+    high = arguments.learning_rate
+    rate = PiecewiseConstantDecay([arguments.steps * 4 // 5], [high, high / 10])
     model.compile(Adam(rate, global_clipnorm=1.0), "mse")
     return model
 
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=600)
     parser.add_argument("--units", type=int, default=64)
     parser.add_argument("--batch", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--learning-rate", type=float, default=0.002)
     parser.add_argument("--bias", choices=("chrono", "one"), default="chrono")
     parser.add_argument("--seeds", type=int, default=3)

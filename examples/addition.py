@@ -3,7 +3,12 @@
     python examples/addition.py
 
 The source is fed in reverse, which brings the digits that matter first close to the answer. Nothing
-has to be rebuilt for inference: `generate` writes the answers.
+has to be rebuilt for inference: `generate` writes the answers. It prints at its end:
+
+    26+511 = 537
+    0+0 = 0
+    6+912 = 918
+    Validation accuracy 0.9962 of the characters, 0.9892 of the answers.
 """
 
 from __future__ import annotations
