@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,20 @@ def test_chorales(run: Any, tmp_path: Path) -> None:
     run("chorales.py", str(tmp_path / "chorales.mat"), *small, "--json", str(target))
     (one,) = json.loads(target.read_text())["runs"]
     assert 0 < one["test"] < 88 and one["epochs"] == 2
+
+
+def test_the_figure_of_the_chorales_is_the_mean_over_all_chords() -> None:
+    torch.set_default_dtype(torch.float32)
+    benchmark = runpy.run_path(str(BENCHMARKS / "chorales.py"), run_name="chorales")
+    model = benchmark["build"](Namespace(units=8, learning_rate=0.01))
+    random = np.random.default_rng(0)
+    chords = [(random.random((n, 88)) < 0.04).astype(np.float32) for n in (5, 2, 9)]
+    part = [one[:-1] for one in chords], [one[1:] for one in chords]
+    found = benchmark["likelihood"](model, part)
+    losses = [
+        torch.nn.functional.binary_cross_entropy_with_logits(
+            torch.from_numpy(scores), torch.from_numpy(said), reduction="none"
+        ).sum(dim=1)
+        for scores, said in zip(model.predict(part[0], verbose=0), part[1], strict=True)
+    ]
+    assert found == pytest.approx(torch.cat(losses).mean().item(), rel=1e-5)
