@@ -25,6 +25,7 @@ from gatewise import (
     preprocessing,
     regularizers,
     saving,
+    seq2seq,
     utils,
 )
 from gatewise.errors import missing
@@ -55,6 +56,7 @@ __all__ = [
     "preprocessing",
     "regularizers",
     "saving",
+    "seq2seq",
     "utils",
 ]
 

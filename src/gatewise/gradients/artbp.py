@@ -21,7 +21,7 @@ from torch import Tensor
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.gradients.carrying import Carried, States, same_noise
 from gatewise.gradients.contract import GradientAlgorithm
-from gatewise.gradients.layout import require_fused, require_pieces
+from gatewise.gradients.layout import refuse_encoder, require_fused, require_pieces
 from gatewise.gradients.passage import WayBack, passage
 from gatewise.gradients.task import Differentiable, Part, Task
 from gatewise.kernels import Pass, steering
@@ -62,6 +62,7 @@ class ARTBP(GradientAlgorithm):
 
     def supports(self, model: Differentiable) -> None:
         """Refuse activations whose way back cannot be steered; any model may run whole."""
+        refuse_encoder("ARTBP", model, "its random cuts are drawn for one time axis, not two.")
         require_fused("ARTBP", model)
 
     def probability(self, steps: int) -> float:

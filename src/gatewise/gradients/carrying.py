@@ -46,6 +46,10 @@ class Carried:
         with steering(lambda given: self._pass(given, before, leaves)):
             yield
 
+    def forget(self) -> None:
+        """Let the next piece begin with the states that the model gives it."""
+        self.end = []
+
     def _pass(
         self, given: Pass, before: list[list[Tensor]], leaves: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:

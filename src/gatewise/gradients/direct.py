@@ -52,7 +52,10 @@ def backward(
             f"{model.name} has no loss to differentiate. Call model.compile(loss='mse') first."
         )
     algorithm = model.compiled.gradient if gradient is None else registry.get(gradient)
-    x = model.cast_input(_tensor(x, model.device))
+    if model.several_inputs:
+        x = model.received(x).to(model.device)
+    else:
+        x = model.cast_input(_tensor(x, model.device))
     if not model.built:
         model.build(model.shape_of_data(x))
     algorithm.supports(model)
@@ -61,7 +64,7 @@ def backward(
         model,
         model.compiled.loss,
         x,
-        y.to(x.dtype) if y.is_floating_point() and x.is_floating_point() else y,
+        y.to(model.dtype) if y.is_floating_point() else y,
         None if mask is None else _tensor(mask, model.device).bool(),
         None if sample_weight is None else _tensor(sample_weight, model.device),
         check=model.compiled.loss.check,

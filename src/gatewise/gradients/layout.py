@@ -48,8 +48,30 @@ def makes_masks(model: Any) -> bool:
     )
 
 
+def takes_pieces_of_target(model: Any) -> bool:
+    """Return whether the model is an encoder and a decoder, and the decoder's target may be cut."""
+    return hasattr(model, "forward_piece")
+
+
+def refuse_encoder(algorithm: str, model: Any, reason: str) -> None:
+    """Raise `UnsupportedError`, with the reason, for an encoder and a decoder."""
+    if takes_pieces_of_target(model):
+        raise UnsupportedError(
+            f"{algorithm} cannot train '{model.name}', an encoder and a decoder: {reason} Use "
+            "gradient=BPTT(), BPTT(checkpoint='sqrt') to save memory, or TBPTT(k1), which cuts the "
+            "decoder's sequence."
+        )
+
+
 def require_pieces(algorithm: str, model: Any) -> None:
     """Raise `UnsupportedError` unless the model can run a sequence piece by piece."""
+    refuse_encoder(
+        algorithm,
+        model,
+        "it goes forward along one sequence and learns at each step, but the first loss comes "
+        "after the whole source, through the states handed over and, with attention, from every "
+        "step of the source again.",
+    )
     if not getattr(model, "is_chain", False):
         raise UnsupportedError(
             f"{algorithm} runs a sequence piece by piece, which it does for Sequential models, and "
@@ -81,6 +103,17 @@ def require_pieces(algorithm: str, model: Any) -> None:
             f"{algorithm} is about recurrent layers, and '{model.name}' has none. Leave gradient "
             "out."
         )
+
+
+def require_stepwise(algorithm: str, model: Any) -> None:
+    """Raise `UnsupportedError` unless a decoder can run its target piece by piece."""
+    for layer in model.layers_in_pieces:
+        if not isinstance(layer, (Recurrent, *STEPWISE)):
+            raise UnsupportedError(
+                f"{algorithm} runs the target piece by piece, the states carried from one to the "
+                f"next, and '{layer.name}' ({type(layer).__name__}) is none of LSTM, GRU, "
+                f"SimpleRNN, {', '.join(one.__name__ for one in STEPWISE)}. Use gradient=BPTT()."
+            )
 
 
 def require_fused(algorithm: str, model: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gatewise import losses
 from gatewise.errors import InputError, UnsupportedError
-from gatewise.gradients.layout import makes_masks, returns_sequences
+from gatewise.gradients.layout import makes_masks, returns_sequences, takes_pieces_of_target
 from gatewise.kernels import Pass, steering
 from gatewise.layers import activity
 
@@ -76,7 +76,7 @@ class Task:
 
     model: Differentiable
     loss: losses.Loss
-    x: Tensor  # (B, T, …)
+    x: Tensor  # (B, T, …), or several of them: the source and the target that a decoder hears
     y: Tensor
     mask: Tensor | None = None  # (B, T), True at real steps
     sample_weight: Tensor | None = None
@@ -86,8 +86,8 @@ class Task:
 
     @property
     def steps(self) -> int:
-        """The number of time steps, T."""
-        return self.x.shape[1]
+        """The number of time steps, T; of an encoder and decoder, the decoder's."""
+        return getattr(self.x, "parts", (self.x,))[-1].shape[1]
 
     @cached_property
     def per_step(self) -> bool:
@@ -123,6 +123,8 @@ class Task:
                 f"'{regularized[0]}' has an activity_regularizer, a penalty on whole series, and "
                 "this gradient takes them in pieces. Use gradient=BPTT(), or leave it out."
             )
+        if takes_pieces_of_target(self.model):
+            return self.model.forward_piece(self.x, start, stop)  # pyright: ignore[reportAttributeAccessIssue]
         mask = None if self.mask is None else self.mask[:, start:stop]
         return self.model.forward_with_mask(self.x[:, start:stop], mask)
 
@@ -195,7 +197,7 @@ class Task:
             return given.x.new_zeros(*given.x.shape[:2], units), tuple(given.state)
 
         with torch.no_grad(), steering(skip):
-            self.model.forward_with_mask(self.x, self.mask)
+            self.forward(0, self.steps)
         return found[0]
 
     @cached_property

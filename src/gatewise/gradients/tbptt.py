@@ -27,7 +27,12 @@ from gatewise.errors import InputError
 from gatewise.gradients import lag
 from gatewise.gradients.carrying import Carried, States, same_noise
 from gatewise.gradients.contract import GradientAlgorithm, whole_steps
-from gatewise.gradients.layout import require_fused, require_pieces
+from gatewise.gradients.layout import (
+    require_fused,
+    require_pieces,
+    require_stepwise,
+    takes_pieces_of_target,
+)
 from gatewise.gradients.task import Differentiable, Part, Task
 from gatewise.kernels import Pass, run
 
@@ -39,6 +44,10 @@ class TBPTT(GradientAlgorithm):
     The optimizer steps after each window. A model that predicts once, at the end, goes back k2
     steps from there; padding does not count among them. What is learned is biased towards short
     spans: no credit reaches further back than k2 steps.
+
+    Of an encoder and a decoder the decoder's sequence is cut. The encoder reads the whole source
+    again for each window, with today's weights: it learns from the first window through the states
+    that it hands over, and with attention from every window.
 
     `k2="auto"` measures, in the first batch and every hundredth after it, how the gradient fades
     with the lag, and takes the least k2 (at most `lag.LONGEST` steps) that loses less than
@@ -81,7 +90,10 @@ class TBPTT(GradientAlgorithm):
 
     def supports(self, model: Differentiable) -> None:
         """Raise `UnsupportedError` where the sequence cannot run in pieces."""
-        require_pieces("TBPTT", model)
+        if takes_pieces_of_target(model):
+            require_stepwise("TBPTT", model)
+        else:
+            require_pieces("TBPTT", model)
         if self.k2 == "auto":
             require_fused("TBPTT(k2='auto')", model)
 
@@ -96,6 +108,9 @@ class TBPTT(GradientAlgorithm):
             def run_piece(start: int, end: int, keep: int) -> tuple[Tensor, Tensor | None]:
                 window.keep = keep
                 next_piece()
+                if start == 0 and takes_pieces_of_target(task.model):
+                    # Every window that begins here begins with what the encoder hands over.
+                    window.carried.forget()
                 with window.carried.piece():
                     return task.forward(start, end)
 

@@ -49,7 +49,7 @@ def compile_model(
     """
     several = len(model.output_names) > 1
     refuse_unsupported(None if several else loss_weights, steps_per_execution, jit_compile)
-    model.compiled = Compiled(
+    compiled = Compiled(
         optimizer,
         loss,
         metrics,
@@ -59,5 +59,6 @@ def compile_model(
         gradient=gradient,
     )
     if model.built:
-        model.compiled.gradient.supports(model)
-        model.compiled.bind(model)
+        compiled.gradient.supports(model)
+        compiled.bind(model)
+    model.compiled = compiled

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from gatewise.errors import InputError
 from gatewise.layers import Layer, get_layer_class
 from gatewise.layers.registered import name_of_class
 from gatewise.models.model import Model
+
+_Kind = TypeVar("_Kind", bound=type)
+
+MODELS: dict[str, type[Any]] = {}
+"""The kinds of models that a file can hold, by name; each has `get_config` and `from_config`."""
+
+
+def model_kind(cls: _Kind) -> _Kind:
+    """Let files name this class of models; a decorator for the package's own."""
+    MODELS[cls.__name__] = cls
+    return cls
 
 
 def describe_layer(layer: Layer | Model, name: str) -> dict[str, Any]:
@@ -27,7 +38,7 @@ def _kind(layer: Layer) -> str:
 def make_layer(stored: Mapping[str, Any]) -> Layer | Model:
     """Return a layer from its class's name and its arguments, all of which it must know."""
     kind, config = stored["class"], stored["config"]
-    if kind in ("Sequential", "Functional"):
+    if kind in MODELS:
         return make_model(kind, config)
     layer = get_layer_class(kind).from_config(config)
     unknown = config.keys() - layer.get_config().keys()
@@ -38,13 +49,8 @@ def make_layer(stored: Mapping[str, Any]) -> Layer | Model:
 
 def make_model(kind: str, config: Mapping[str, Any]) -> Model:
     """Return a model from what its `get_config` gave."""
-    from gatewise.models.functional import Functional
-    from gatewise.models.sequential import Sequential
-
-    kinds: dict[str, type[Functional] | type[Sequential]] = {
-        "Sequential": Sequential,
-        "Functional": Functional,
-    }
-    if kind not in kinds:
-        raise InputError(f"{kind!r} is no model that a file can hold, only Sequential, Functional.")
-    return kinds[kind].from_config(config)
+    if kind not in MODELS:
+        raise InputError(
+            f"{kind!r} is no model that a file can hold, only {', '.join(sorted(MODELS))}."
+        )
+    return MODELS[kind].from_config(config)

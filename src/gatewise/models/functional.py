@@ -12,7 +12,7 @@ from torch import Tensor
 from gatewise.errors import InputError
 from gatewise.layers import Embedding, Input, InputLayer, Layer, Symbol
 from gatewise.layers.symbol import is_shape, mapped, symbols_in
-from gatewise.models.describing import describe_layer, make_layer
+from gatewise.models.describing import describe_layer, make_layer, model_kind
 from gatewise.models.graph import Graph, traced
 from gatewise.models.masks import mask_after, mask_of_each
 from gatewise.models.model import Model
@@ -30,6 +30,7 @@ from gatewise.models.steps import (
 from gatewise.training import Several
 
 
+@model_kind
 class Functional(Model):
     """The model between `inputs` and `outputs`; `Model(inputs, outputs)` makes one.
 
@@ -181,7 +182,7 @@ class Functional(Model):
 
     def forward(self, x: Any, mask: Any = None, *, training: bool | None = None) -> Any:
         """Return the output for `x`, arranged as `outputs` is; `mask` is one, or one an input."""
-        given = self._received(x)
+        given = self.received(x)
         results = super().forward(given, mask, training=training)  # pyright: ignore
         return self.arranged(results.parts) if isinstance(results, Several) else results
 
@@ -264,7 +265,8 @@ class Functional(Model):
         by_symbol = {id(end): part for end, part in zip(self._ends, parts, strict=True)}
         return mapped(self._given, lambda symbol: by_symbol[id(symbol)])
 
-    def _received(self, x: Any) -> Any:
+    def received(self, x: Any) -> Any:
+        """Return the data as the model runs on it: a tensor, or `Several` in the inputs' order."""
         if not self.several_inputs and not isinstance(x, Mapping):
             one = x[0] if isinstance(x, (list, tuple)) and len(x) == 1 else x
             return one if isinstance(one, Tensor) else torch.as_tensor(np.asarray(one))

@@ -19,11 +19,9 @@ from gatewise.errors import GatewiseError, InputError, ModelFileError, Unsupport
 from gatewise.layers.registered import name_of_class
 from gatewise.models import files, optimizer_state
 from gatewise.models.compiled_files import compile_as, describe_compiled
-from gatewise.models.describing import make_model
+from gatewise.models.describing import MODELS, make_model
 from gatewise.models.files import Reader
-from gatewise.models.functional import Functional
 from gatewise.models.model import Model
-from gatewise.models.sequential import Sequential
 from gatewise.optimizers import BoundOptimizer
 from gatewise.version import __version__
 
@@ -64,6 +62,7 @@ def save_model(
 
     >>> import tempfile, os
     >>> from gatewise.layers import LSTM
+    >>> from gatewise.models import Sequential
     >>> model = Sequential([LSTM(3, input_shape=(None, 2))])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_model(model, os.path.join(folder, "m.safetensors"))
@@ -71,9 +70,9 @@ def save_model(
     (None, 3)
     """
     model._require_built("save()")
-    if type(model) not in (Sequential, Functional):
+    if MODELS.get(type(model).__name__) is not type(model):
         raise UnsupportedError(
-            "save() keeps Sequential models and Model(inputs, outputs), and this is a "
+            "save() keeps Sequential models, Model(inputs, outputs) and Seq2Seq, and this is a "
             f"{type(model).__name__}, which is code. save_weights(path) keeps the weights of any "
             "model."
         )
@@ -157,7 +156,7 @@ def _weights_of(model: Model) -> dict[str, Tensor]:
 
 def _refuse_own_layers(model: Model) -> None:
     for layer in model.layers:
-        if isinstance(layer, (Sequential, Functional)):
+        if isinstance(layer, Model):
             _refuse_own_layers(layer)
         else:
             name_of_class(layer)  # raises for one that has no name in a file
@@ -187,9 +186,7 @@ def _make(reader: Reader, description: Mapping[str, Any]) -> Model:
 def _places(kind: str, architecture: Mapping[str, Any]) -> int:
     """Return at how many places a layer would be applied, those of models inside included."""
     of_each = {
-        name: _places(layer["class"], layer["config"])
-        if layer["class"] in ("Sequential", "Functional")
-        else 1
+        name: _places(layer["class"], layer["config"]) if layer["class"] in MODELS else 1
         for name, layer in architecture["layers"].items()
     }
     if kind == "Functional":

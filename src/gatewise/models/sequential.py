@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.layers import Embedding, Input, Layer, RankError, Symbol, TorchLayer
 from gatewise.layers.stream import ModelStream
-from gatewise.models.describing import describe_layer, make_layer
+from gatewise.models.describing import describe_layer, make_layer, model_kind
 from gatewise.models.masks import mask_after
 from gatewise.models.model import Model, Shape
 from gatewise.models.naming import name_in
 
 
+@model_kind
 class Sequential(Model):
     """A model that applies its layers one after the other.
 
