@@ -57,6 +57,18 @@ def model_line(settings: Settings) -> str:
     return f"{layers}{cell}({settings.units}){directions}"
 
 
+def trust_line(trust: float) -> str:
+    """Return what a forecast consists of, in one line.
+
+    >>> trust_line(0.25)
+    'A forecast is 25% the network and 75% a linear one, as suits the validation part best.'
+    """
+    return (
+        f"A forecast is {trust:.0%} the network and {1 - trust:.0%} a linear one, as suits the "
+        "validation part best."
+    )
+
+
 def figure_lines(figures: Figures) -> list[str]:
     """Return a table with a row a predictor and a column a figure, and by step of the horizon.
 

@@ -123,14 +123,25 @@ def _input(model: Sequential, part: SeriesData) -> tuple[Any, Any]:
 
 def _save(ready: _Ready) -> None:
     """Write model and history into the run's folder."""
+    _weigh(ready)
     ready.model.save(ready.folder / MODEL)
     assert ready.model.history is not None
     write_history(ready.folder / HISTORY, ready.model.history.history)
 
 
+def _weigh(ready: _Ready) -> None:
+    """Let the validation part say how far to trust the model beside its linear forecast."""
+    model, held_out = ready.model, ready.parts.validation
+    if held_out.task == "forecasting":
+        found = model.predict(model.preprocessing(held_out), verbose=0)
+        model.preprocessing = model.preprocessing.weighed(found, held_out)
+
+
 def _finish(ready: _Ready, watcher: EarlyStopping, say: Callable[[str], None]) -> dict[str, Any]:
     """Save, compare with the baselines, and say both."""
     _save(ready)
+    if ready.parts.train.task == "forecasting":
+        say(showing.trust_line(ready.model.preprocessing.trust))
     parts = ready.parts
     evaluated = parts.validation if parts.test is None else parts.test
     part = "validation" if parts.test is None else "test"

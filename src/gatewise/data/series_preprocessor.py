@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from gatewise.data.linear_forecast import LinearForecast
 from gatewise.data.missing import handle_missing, is_wrong
 from gatewise.data.scaling import StandardScaler
 from gatewise.data.series_data import Columns, Missing, SeriesData, Task
 from gatewise.data.vocabulary import Unit, Vocabulary
-from gatewise.data.windows import target_channels
+from gatewise.data.windows import seen_targets, target_channels
 from gatewise.errors import InputError
 
 
@@ -24,7 +25,8 @@ class SeriesPreprocessor:
     the training part (none is 1 for a new name); with `missing="mask"` a gap becomes 0, the mean,
     and a channel says where gaps are, for each feature that had some in training. Texts become
     token ids. Forecasts of series with a trend (`relative`) are seen and told as differences from
-    the last value of the window. Build one with `prepare`; a model file keeps it.
+    the last value of the window. A forecast is `trust` times the model's plus `1 - trust` times the
+    `linear` one. Build one with `prepare`; a model file keeps it.
 
     >>> from gatewise.data import prepare
     >>> train = SeriesData("two", "regression", [np.array([[1.0], [3.0]])] * 2,
@@ -52,6 +54,8 @@ class SeriesPreprocessor:
     vocabulary: Vocabulary | None = field(default=None, repr=False)
     scaler: StandardScaler | None = field(default=None, repr=False)
     target_scaler: StandardScaler | None = field(default=None, repr=False)
+    linear: LinearForecast | None = field(default=None, repr=False)
+    trust: float = 1.0
 
     @property
     def channels(self) -> int:
@@ -127,7 +131,27 @@ class SeriesPreprocessor:
         values = np.asarray(predictions, dtype=np.float64)
         values = values.reshape(len(data), -1, len(self.target_scaler.mean))
         values = self.target_scaler.inverse(values) + self._level(data)
-        return values[:, 0, 0] if self.task == "regression" else values
+        if self.task == "regression":
+            return values[:, 0, 0]
+        if self.linear is None or self.trust == 1.0:
+            return values
+        return self.trust * values + (1.0 - self.trust) * self._linear_forecast(data)
+
+    def weighed(self, predictions: Any, held_out: SeriesData) -> SeriesPreprocessor:
+        """Return the preprocessing whose `trust` suits a model best that predicted these.
+
+        `predictions` are the model's for `held_out`, data that it did not learn from. The share has
+        the least squared error on them, between 0 (the linear forecast alone) and 1.
+        """
+        if self.linear is None or held_out.y is None:
+            return self
+        alone = replace(self, trust=1.0).restore(predictions, held_out)
+        linear = self._linear_forecast(held_out)
+        error = np.square(held_out.y - linear).mean(axis=(0, 1))
+        error[error == 0] = 1.0  # so that a target of large numbers does not speak for all
+        gain = (((alone - linear) * (held_out.y - linear)).mean(axis=(0, 1)) / error).sum()
+        most = (np.square(alone - linear).mean(axis=(0, 1)) / error).sum()
+        return replace(self, trust=float(np.clip(gain / most, 0.0, 1.0)) if most > 0 else 1.0)
 
     def class_names(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """Return the names of classes or tags."""
@@ -160,6 +184,7 @@ class SeriesPreprocessor:
                 ("vocabulary", self.vocabulary),
                 ("scaler", self.scaler),
                 ("target_scaler", self.target_scaler),
+                ("linear", self.linear),
             )
         }
         return {
@@ -174,6 +199,7 @@ class SeriesPreprocessor:
             "horizon": self.horizon,
             "window": self.window,
             "relative": self.relative,
+            "trust": self.trust,
             **parts,
         }
 
@@ -185,6 +211,7 @@ class SeriesPreprocessor:
             "vocabulary": Vocabulary,
             "scaler": StandardScaler,
             "target_scaler": StandardScaler,
+            "linear": LinearForecast,
         }
         return cls(
             task=config["task"],
@@ -198,6 +225,7 @@ class SeriesPreprocessor:
             horizon=config["horizon"],
             window=config["window"],
             relative=config["relative"],
+            trust=config["trust"],
             **{
                 name: None if config[name] is None else kind.from_config(config[name])
                 for name, kind in kinds.items()
@@ -241,6 +269,10 @@ class SeriesPreprocessor:
     def _level(self, data: SeriesData) -> np.ndarray | float:
         """Return what forecasts are relative to: the last values `(N, 1, K)`, or 0."""
         return last_values(data)[:, None] if self.relative else 0.0
+
+    def _linear_forecast(self, data: SeriesData) -> np.ndarray:
+        assert self.linear is not None
+        return self.linear(seen_targets(self._windows(data), target_channels(data)))
 
     def _input(self, series: np.ndarray, data: SeriesData) -> np.ndarray:
         numeric = self.numeric

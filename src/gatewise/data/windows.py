@@ -49,6 +49,17 @@ def target_channels(data: SeriesData) -> list[int]:
     return [data.features.index(name) for name in names]
 
 
+def seen_targets(x: Sequence[np.ndarray], channels: list[int]) -> np.ndarray:
+    """Return the target channels of windows `(N, window, K)`; a gap holds the value before it."""
+    seen = np.stack([window[:, channels] for window in x])
+    gaps = np.isnan(seen)
+    if not gaps.any():
+        return seen
+    steps = np.where(gaps, 0, np.arange(seen.shape[1])[None, :, None])
+    filled = np.take_along_axis(seen, np.maximum.accumulate(steps, axis=1), axis=1)
+    return np.nan_to_num(filled)
+
+
 def cut_windows(data: SeriesData, cut: Cut, spans: Sequence[Span], part: str) -> SeriesData:
     """Return the windows whose horizon lies within the spans, as data of their own."""
     channels = target_channels(data)
