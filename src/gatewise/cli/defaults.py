@@ -12,6 +12,8 @@ from dataclasses import dataclass
 # Training is measured in optimizer steps: an epoch of small data has few of them.
 _STEPS_WITHOUT_GAIN = 1000  # that may pass without a better validation loss
 _MOST_STEPS = 5000
+MOST_ONE_HOT = 10  # names of a category that get a channel each; more share vectors
+_LONG = 50  # steps, over which a state that is trained on few series loses what it saw
 _WORDS = 1000  # a vocabulary of more is one of words, most of them rare; of fewer, of characters
 
 
@@ -20,7 +22,8 @@ class DataShape:
     """What the defaults may know of the training part: the task and sizes, no name, no values.
 
     `samples` counts series (or windows), `outputs` classes or numbers to predict, `tokens` the ids
-    of the vocabulary, 0 where the features are numbers.
+    of the vocabulary, 0 where the features are numbers. `categories` holds the number of ids of
+    each column that becomes an embedding, `steps` is the median length.
     """
 
     task: str
@@ -28,6 +31,8 @@ class DataShape:
     features: int
     outputs: int
     tokens: int = 0
+    categories: tuple[int, ...] = ()
+    steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Settings:
     units: int
     layers: int
     bidirectional: bool
+    pooled: bool
     embedding: int
     embedding_dropout: float
     dropout: float
@@ -75,6 +81,8 @@ def defaults(shape: DataShape) -> Settings:
         # depends on the end most, which reading backwards puts farthest away; and a whole text is
         # written to be read forwards: a second direction would learn the same words once more.
         bidirectional=shape.task == "tagging" or (shape.task != "forecasting" and not shape.tokens),
+        # What tells classes apart in the middle of a long series need not be carried to its end.
+        pooled=shape.steps >= _LONG and shape.task in ("classification", "regression"),
         # As wide as common word vectors, but no wider than a small alphabet can use.
         embedding=min(100, shape.tokens) if shape.tokens else 0,
         # Most words are rare: without noise on them the table learns the training texts by heart.
@@ -107,6 +115,15 @@ def validation_share(task: str, samples: int) -> float:
     if task == "forecasting":
         return 0.2
     return min(0.2, max(2000 / max(samples, 1), 0.05))
+
+
+def category_width(ids: int) -> int:
+    """Return the width of the vectors of a category: about twice the root, as names share traits.
+
+    >>> category_width(12), category_width(200)
+    (7, 29)
+    """
+    return math.ceil(2 * math.sqrt(ids))
 
 
 def _batch_size(samples: int) -> int:

@@ -54,7 +54,8 @@ def model_line(settings: Settings) -> str:
     directions = ", both directions" if settings.bidirectional else ""
     layers = f"{settings.layers} layers of " if settings.layers > 1 else ""
     cell = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}[settings.cell]
-    return f"{layers}{cell}({settings.units}){directions}"
+    pooled = ", its largest outputs beside its last" if settings.pooled else ""
+    return f"{layers}{cell}({settings.units}){directions}{pooled}"
 
 
 def trust_line(trust: float) -> str:

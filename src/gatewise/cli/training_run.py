@@ -14,7 +14,7 @@ from gatewise import training
 from gatewise.callbacks import BackupAndRestore, EarlyStopping
 from gatewise.cli import showing
 from gatewise.cli.building import build_model, data_shape, model_of_function
-from gatewise.cli.defaults import Settings, defaults, validation_share
+from gatewise.cli.defaults import MOST_ONE_HOT, Settings, defaults, validation_share
 from gatewise.cli.outputs import outputs_of
 from gatewise.cli.plan import Plan, tables_of
 from gatewise.cli.run_folder import BACKUP, HISTORY, MODEL, RUN, write_history, write_run
@@ -68,10 +68,11 @@ def run(plan: Plan, folder: Path, *, quiet: bool) -> dict[str, Any]:
 
 def _prepare(plan: Plan, parts: Split, device: torch.device, folder: Path) -> _Ready:
     """Fit the preprocessing on the training part and build the model."""
-    preprocessing = prepare(parts.train)
+    # A model of the user's own is not asked to look categories up.
+    preprocessing = prepare(parts.train, max_one_hot=MOST_ONE_HOT if plan.model is None else None)
     if parts.test is not None:
         preprocessing.targets(parts.test)  # refuses a class that training never saw
-    shape = data_shape(preprocessing, len(parts.train))
+    shape = data_shape(preprocessing, parts.train)
     settings = replace(defaults(shape), **plan.settings)
     training.set_random_seed(plan.seed)
     if plan.model is None:

@@ -22,10 +22,13 @@ _MOST_WINDOWS = 20_000  # that are looked at
 _TREND = 1.0  # deviations between the first and the last third of a series
 
 
-def prepare(train: SeriesData, *, max_words: int = 20_000) -> SeriesPreprocessor:
+def prepare(
+    train: SeriesData, *, max_words: int = 20_000, max_one_hot: int | None = None
+) -> SeriesPreprocessor:
     """Return the preprocessing of a training part: scales, names, vocabulary, from it alone.
 
-    `max_words` bounds the ids of a vocabulary, padding and unknown included.
+    `max_words` bounds the ids of a vocabulary, padding and unknown included. A category of more
+    than `max_one_hot` names comes as a number, for `EmbedColumns`; None: every one is one-hot.
 
     Raises `InputError` for forecasting data that are not cut into windows.
     """
@@ -51,7 +54,12 @@ def prepare(train: SeriesData, *, max_words: int = 20_000) -> SeriesPreprocessor
     if relative:
         step = max(len(train) // _MOST_WINDOWS, 1)
         seen = [relative_to_last(window, target_channels(train)) for window in train.x[::step]]
-    basis = replace(basis, relative=relative, categories=_categories(train))
+    categories = _categories(train)
+    most = (
+        len(max(categories.values(), key=len, default=())) if max_one_hot is None else max_one_hot
+    )
+    embedded = tuple(name for name, names in categories.items() if len(names) > most)
+    basis = replace(basis, relative=relative, categories=categories, embedded=embedded)
     numeric = basis.numeric
     columns = [one[:, numeric] for one in seen]
     return replace(

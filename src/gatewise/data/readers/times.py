@@ -79,7 +79,7 @@ def _times(time: Column, where: Callable[[int, str], str]) -> np.ndarray:
         values = time.numbers
     else:
         assert time.codes is not None
-        parsed = np.array([*(_seconds(name) for name in time.names), np.nan])
+        parsed = np.array([*(seconds(name) for name in time.names), np.nan])
         values = parsed[time.codes]
     wrong = ~np.isfinite(values)
     if wrong.any():
@@ -92,10 +92,10 @@ def _times(time: Column, where: Callable[[int, str], str]) -> np.ndarray:
     return values
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     """Return a date or a number as a number; NaN for anything else.
 
-    >>> _seconds("1970-01-02"), _seconds("1970-02"), _seconds("soon")
+    >>> seconds("1970-01-02"), seconds("1970-02"), seconds("soon")
     (86400.0, 2678400.0, nan)
     """
     try:
