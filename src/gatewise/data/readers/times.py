@@ -29,8 +29,10 @@ def order_rows(
     series: Column | None, time: Column | None, rows: int, where: Callable[[int, str], str]
 ) -> Order:
     """Return the order of a table's rows; `where(row, column)` names a cell for an error."""
-    codes = np.zeros(rows, dtype=np.int64)
     ids = ["series"]
+    if series is None and time is None:
+        return Order(ids, [np.arange(rows)], None)
+    codes = np.zeros(rows, dtype=np.int64)
     if series is not None:
         assert series.codes is not None
         codes, ids = series.codes, list(series.names)
