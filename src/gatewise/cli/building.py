@@ -46,11 +46,14 @@ def build_model(shape: DataShape, settings: Settings) -> Sequential:
     (None, 9)
     """
     from gatewise.layers import Dense, Dropout, EmbedColumns, Embedding, Input, MaxAndLast
+    from gatewise.layers.initializers import RandomUniform
     from gatewise.models import Sequential
 
     model = Sequential()
     if shape.tokens:
-        model.add(Embedding(shape.tokens, settings.embedding, mask_zero=True))
+        scale = settings.embedding_scale
+        drawn = RandomUniform(-scale, scale)
+        model.add(Embedding(shape.tokens, settings.embedding, drawn, mask_zero=True))
         if settings.embedding_dropout:
             model.add(Dropout(settings.embedding_dropout))
     else:

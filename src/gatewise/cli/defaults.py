@@ -12,6 +12,9 @@ from dataclasses import dataclass
 # Training is measured in optimizer steps: an epoch of small data has few of them.
 _STEPS_WITHOUT_GAIN = 1000  # that may pass without a better validation loss
 _MOST_STEPS = 5000
+# In epochs, for data of which a handful of batches make one.
+_MOST_PATIENCE = 100
+_MOST_EPOCHS = 500
 MOST_ONE_HOT = 10  # names of a category that get a channel each; more share vectors
 _LONG = 50  # steps, over which a state that is trained on few series loses what it saw
 _WORDS = 1000  # a vocabulary of more is one of words, most of them rare; of fewer, of characters
@@ -45,6 +48,7 @@ class Settings:
     bidirectional: bool
     pooled: bool
     embedding: int
+    embedding_scale: float
     embedding_dropout: float
     dropout: float
     recurrent_dropout: float
@@ -60,14 +64,14 @@ def defaults(shape: DataShape) -> Settings:
 
     >>> small = defaults(DataShape("classification", samples=216, features=12, outputs=9))
     >>> small.bidirectional, small.units, small.batch_size, small.patience
-    (True, 128, 16, 30)
+    (True, 128, 16, 72)
     >>> large = defaults(DataShape("classification", 16_200, 0, outputs=2, tokens=10_000))
     >>> large.batch_size, large.patience, large.embedding
     (64, 4, 100)
     """
     batch_size = _batch_size(shape.samples)
     steps = math.ceil(shape.samples / batch_size)  # an epoch
-    patience = min(max(math.ceil(_STEPS_WITHOUT_GAIN / steps), 3), 30)
+    patience = min(max(math.ceil(_STEPS_WITHOUT_GAIN / steps), 3), _MOST_PATIENCE)
     numbers = shape.task in ("regression", "forecasting")
     words = shape.tokens > _WORDS
     return Settings(
@@ -85,6 +89,9 @@ def defaults(shape: DataShape) -> Settings:
         pooled=shape.steps >= _LONG and shape.task in ("classification", "regression"),
         # As wide as common word vectors, but no wider than a small alphabet can use.
         embedding=min(100, shape.tokens) if shape.tokens else 0,
+        # Small vectors keep rare words, which are seen too seldom to be learnt, from adding noise.
+        # Common tokens must be told apart from the start: a small state hardly reads small vectors.
+        embedding_scale=0.05 if words else 0.5,
         # Most words are rare: without noise on them the table learns the training texts by heart.
         embedding_dropout=0.6 if words else 0.0,
         # Dropout makes a classifier's evidence redundant. A number is a sum, which noise biases.
@@ -93,7 +100,7 @@ def defaults(shape: DataShape) -> Settings:
         # that there is of small data from being learnt by heart.
         recurrent_dropout=0.0 if numbers or shape.tokens else 0.25,
         # A bound, not a plan: the validation part decides when training stops.
-        epochs=min(max(math.ceil(_MOST_STEPS / steps), 30), 200),
+        epochs=min(max(math.ceil(_MOST_STEPS / steps), 30), _MOST_EPOCHS),
         patience=patience,
         batch_size=batch_size,
         # Adam's usual rate; forecasts, many numbers a window, bear and gain by a higher one.
