@@ -12,9 +12,10 @@ from dataclasses import dataclass
 # Training is measured in optimizer steps: an epoch of small data has few of them.
 _STEPS_WITHOUT_GAIN = 1000  # that may pass without a better validation loss
 _MOST_STEPS = 5000
-# In epochs, for data of which a handful of batches make one.
-_MOST_PATIENCE = 100
-_MOST_EPOCHS = 500
+# In epochs, for data of which a handful of batches make one. Of a text nothing is read before its
+# tokens' vectors have grown apart, which takes small data longer.
+_MOST_PATIENCE, _MOST_PATIENCE_WITH_TEXT = 30, 100
+_MOST_EPOCHS, _MOST_EPOCHS_WITH_TEXT = 200, 500
 MOST_ONE_HOT = 10  # names of a category that get a channel each; more share vectors
 _LONG = 50  # steps, over which a state that is trained on few series loses what it saw
 _WORDS = 1000  # a vocabulary of more is one of words, most of them rare; of fewer, of characters
@@ -64,14 +65,16 @@ def defaults(shape: DataShape) -> Settings:
 
     >>> small = defaults(DataShape("classification", samples=216, features=12, outputs=9))
     >>> small.bidirectional, small.units, small.batch_size, small.patience
-    (True, 128, 16, 72)
+    (True, 128, 16, 30)
     >>> large = defaults(DataShape("classification", 16_200, 0, outputs=2, tokens=10_000))
     >>> large.batch_size, large.patience, large.embedding
     (64, 4, 100)
     """
     batch_size = _batch_size(shape.samples)
     steps = math.ceil(shape.samples / batch_size)  # an epoch
-    patience = min(max(math.ceil(_STEPS_WITHOUT_GAIN / steps), 3), _MOST_PATIENCE)
+    most_patience = _MOST_PATIENCE_WITH_TEXT if shape.tokens else _MOST_PATIENCE
+    most_epochs = _MOST_EPOCHS_WITH_TEXT if shape.tokens else _MOST_EPOCHS
+    patience = min(max(math.ceil(_STEPS_WITHOUT_GAIN / steps), 3), most_patience)
     numbers = shape.task in ("regression", "forecasting")
     words = shape.tokens > _WORDS
     return Settings(
@@ -100,7 +103,7 @@ def defaults(shape: DataShape) -> Settings:
         # that there is of small data from being learnt by heart.
         recurrent_dropout=0.0 if numbers or shape.tokens else 0.25,
         # A bound, not a plan: the validation part decides when training stops.
-        epochs=min(max(math.ceil(_MOST_STEPS / steps), 30), _MOST_EPOCHS),
+        epochs=min(max(math.ceil(_MOST_STEPS / steps), 30), most_epochs),
         patience=patience,
         batch_size=batch_size,
         # Adam's usual rate; forecasts, many numbers a window, bear and gain by a higher one.
