@@ -33,7 +33,6 @@ SETS: dict[str, dict[str, Any]] = {
     "sunspots": {"time": "YEAR", "target": "SUNACTIVITY", "horizon": 11},
     "co2": {"time": "date", "target": "co2", "horizon": 52, "missing": "forward-fill"},
 }
-FIRST_FIGURES = {"classification": "accuracy", "forecasting": "mae"}
 
 
 def source_of(name: str) -> str | None:
@@ -56,28 +55,30 @@ def command(name: str, reading: Mapping[str, Any]) -> str:
     return f"gatewise train {name}{'.csv' if reading else ''}{options}"
 
 
-def figures_of(source: str, reading: Mapping[str, Any], seed: int) -> dict[str, dict[str, float]]:
+def figures_of(
+    source: str, reading: Mapping[str, Any], seed: int, settings: dict[str, Any]
+) -> dict[str, dict[str, float]]:
     """The figures of one run, those of the baselines among them."""
     with tempfile.TemporaryDirectory() as folder:
         given = dict(reading)
         if "target" in given:
             given["target"] = [given["target"]]
-        plan = Plan(source=source, reading=given, settings={}, seed=seed)
+        plan = Plan(source=source, reading=given, settings=settings, seed=seed)
         return run(plan, Path(folder) / "run", quiet=True)["figures"]
 
 
-def measure(name: str, seeds: range) -> None:
+def measure(name: str, seeds: range, settings: dict[str, Any]) -> None:
     """Print the rows of one set."""
     reading = SETS[name]
     source = source_of(name)
     if source is None:
-        print(f"\n{name}: not installed (pip install aeon statsmodels)", flush=True)
+        print(f"\n{name}: not installed (pip install --no-deps aeon statsmodels)", flush=True)
         return
     print(f"\n{command(name, reading)}", flush=True)
     runs = []
     for seed in seeds:
         start = time.perf_counter()
-        runs.append(figures_of(source, reading, seed))
+        runs.append(figures_of(source, reading, seed, settings))
         own = runs[-1]["this model"]
         shown = "  ".join(f"{key} {own[key]:.4g}" for key in own if "_" not in key[3:])
         print(f"  seed {seed}   {shown}   ({time.perf_counter() - start:.0f} s)", flush=True)
@@ -95,9 +96,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*SETS, []], metavar="SET")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, help="other than the default, to look if it runs")
     arguments = parser.parse_args()
+    settings = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     for name in arguments.names or SETS:
-        measure(name, range(arguments.first_seed, arguments.first_seed + arguments.seeds))
+        measure(name, seeds, settings)
 
 
 if __name__ == "__main__":

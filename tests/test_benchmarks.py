@@ -65,3 +65,15 @@ def test_recurrent(tmp_path: Path):
     assert all(row["ours_ms"] > 0 and row["ratio"] > 0 for row in content["rows"])
     assert len(printed) == 1 + len(content["rows"]) + 1
     assert printed[-1].startswith("2 random shapes: geometric mean")
+
+
+def test_real_data():
+    printed = _run("real_data.py", "japanese-vowels", "--seeds", "1", "--epochs", "1").splitlines()
+    assert printed[1] == "gatewise train japanese-vowels"
+    assert printed[2].startswith("  seed 0   accuracy 0.")
+    assert [line.split()[:3] for line in printed[3:]] == [
+        ["this", "model", "accuracy"],
+        ["this", "model", "macro_f1"],
+        ["majority", "accuracy", "0.08378"],
+        ["majority", "macro_f1", "0.01718"],
+    ]
