@@ -1,4 +1,4 @@
-"""Forecasts from the command line: the network and a linear forecast, as the model file has them."""
+"""Forecasts from the command line: a network and a linear forecast, in one model file."""
 
 from __future__ import annotations
 
