@@ -75,3 +75,15 @@ def test_inspect_large(tmp_path: Path):
     assert content["parameters"] == 4 * 8 * (256 + 8 + 1) + 9
     assert set(content["seconds"]) == {"parameters", "training", "sharing", "flow", "gates"}
     assert len(printed) == 1 + 5 + 1 and printed[-1].lstrip().startswith("all")
+
+
+def test_real_data():
+    printed = _run("real_data.py", "japanese-vowels", "--seeds", "1", "--epochs", "1").splitlines()
+    assert printed[1] == "gatewise train japanese-vowels"
+    assert printed[2].startswith("  seed 0   accuracy 0.")
+    assert [line.split()[:3] for line in printed[3:]] == [
+        ["this", "model", "accuracy"],
+        ["this", "model", "macro_f1"],
+        ["majority", "accuracy", "0.08378"],
+        ["majority", "macro_f1", "0.01718"],
+    ]

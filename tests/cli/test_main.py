@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,3 +104,22 @@ def test_the_installed_command_is_this_one():
     assert done.returncode == 2
     assert "No such command" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_shell_completes_commands_and_options():
+    def completions(words: str) -> str:
+        return subprocess.run(
+            [*COMMAND],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={
+                **os.environ,
+                "_GATEWISE_COMPLETE": "complete_bash",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(len(words.split()) - 1),
+            },
+        ).stdout
+
+    assert "train" in completions("gatewise tr").split()
+    assert "--horizon" in completions("gatewise train --ho").split()

@@ -254,7 +254,8 @@ def test_a_loss_that_explodes_keeps_the_last_good_weights(files, gatewise, tmp_p
 
 def test_defaults_do_not_know_the_data_by_name():
     shape = DataShape("classification", samples=216, features=12, outputs=9)
-    assert set(vars(shape)) == {"task", "samples", "features", "outputs", "tokens"}
+    sizes = {"samples", "features", "outputs", "tokens", "categories", "steps"}
+    assert set(vars(shape)) == {"task", *sizes}
     assert defaults(shape) == defaults(DataShape("classification", 216, 12, 9, 0))
 
 

@@ -199,7 +199,7 @@ TS = "@problemName p\n@classLabel true a b\n@data\n1,2:3,4:a\n5,6,7:8,9,0:b\n"
         (TS.replace("9,0:b", "9,0:"), "line 5: a series and its label are separated by ':'"),
         (TS.replace("7:8", "?:8"), "line 5, step 3, channel 1: a missing value"),
         (TS.replace(":b", ":a"), "every label is 'a'"),
-        (TS.replace("@data", "@timeStamps true\n@data"), "series with time stamps"),
+        (TS.replace("@data", "@timeStamps true\n@data"), "line 5, step 1: '1,2' does not begin"),
         (
             TS.replace("true a b", "false").replace(":a\n", "\n").replace(":b", ""),
             "has no labels (@classLabel false)",
@@ -208,6 +208,33 @@ TS = "@problemName p\n@classLabel true a b\n@data\n1,2:3,4:a\n5,6,7:8,9,0:b\n"
 )
 def test_wrong_ts_files(file, content, message):
     assert message in _reason(file(content, "data.ts"))
+
+
+STAMPED = "@timeStamps true\n@classLabel true a b\n@data\n(0,1),(1,2):a\n(0,3),(2,4):b\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (STAMPED.replace("(2,4)", "(soon,4)"), "line 5, step 2: 'soon' is not a time"),
+        (STAMPED.replace("(2,4)", "(2,x)"), "line 5, step 2: 'x' is not a number"),
+        (STAMPED.replace("(2,4)", "(2,4"), "does not begin with a pair (time,value)"),
+        (STAMPED.replace("(2,4)", "(0,4)"), "line 5: the time 0 occurs twice"),
+        (STAMPED.replace("(0,3),(2,4)", " "), "line 5: a series of length 0"),
+        (
+            STAMPED.replace(":a", ":(0,1),(9,1):a").replace(":b", ":(0,1),(2,1):b"),
+            "line 4: the channels have different times",
+        ),
+    ],
+)
+def test_wrong_time_stamps(file, content, message):
+    assert message in _reason(file(content, "data.ts"))
+
+
+def test_stamps_in_one_of_two_files(tmp_path):
+    (tmp_path / "P_TRAIN.ts").write_text(STAMPED)
+    (tmp_path / "P_TEST.ts").write_text("@classLabel true a b\n@data\n1,2:a\n")
+    assert "one of the two files has time stamps" in _reason(tmp_path / "P_TRAIN.ts")
 
 
 @pytest.mark.parametrize(

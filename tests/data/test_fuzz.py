@@ -44,6 +44,13 @@ def _ts() -> bytes:
     return (header + "\n".join(rows)).encode()
 
 
+def _stamped_ts() -> bytes:
+    header = "@timeStamps true\n@classLabel true a b\n@data\n"
+    rows = [f"(0,1),(2024-01-01 10:00:00,{i}):(0,3),(2024-01-01 10:00:00,?):{'ab'[i % 2]}"
+            for i in range(8)]  # fmt: skip
+    return (header + "\n".join(rows)).encode()
+
+
 def _npz() -> bytes:
     file = io.BytesIO()
     x = np.arange(80, dtype=np.float32).reshape(8, 5, 2)
@@ -68,6 +75,7 @@ FILES: dict[str, tuple[bytes, dict[str, Any]]] = {
     "long.csv.gz": (gzip.compress(_long_table(), mtime=0), {"series": "id", "time": "when"}),
     "text.csv": (_text_table(), {"unit": "character"}),
     "series.ts": (_ts(), {}),
+    "stamped.ts": (_stamped_ts(), {"missing": "mask"}),
     "arrays.npz": (_npz(), {}),
     "tags.csv": (_long_table(), {"series": "id", "target": "kind", "part": "part"}),
     "numbers.csv": (_long_table(), {"series": "id", "target": "b", "missing": "mask"}),

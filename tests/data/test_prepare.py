@@ -64,6 +64,18 @@ def test_numbers_are_scaled_and_categories_one_hot():
     assert preprocessor.class_names([1, 0]) == ["yes", "no"]
 
 
+def test_many_names_come_as_numbers_in_the_last_channels():
+    data = _mixed()
+    preprocessor = _again(prepare(data, max_one_hot=2))
+    assert (preprocessor.channels, preprocessor.embedded_sizes) == (2, (4,))
+    assert preprocessor(data)[0][:4, 1].tolist() == [3, 2, 1, 3]
+    new = replace(data, categories={"kind": ("red", "green", "violet")})
+    assert preprocessor(new)[0][:4, 1].tolist() == [3, 2, 0, 3]
+    data.x[0][0, 1] = np.nan
+    assert preprocessor(data)[0][0, 1] == 0
+    assert prepare(data, max_one_hot=3).embedded == ()
+
+
 def test_only_the_training_part_teaches():
     data = _mixed()
     before = prepare(split(data, seed=0).train)

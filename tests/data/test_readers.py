@@ -198,6 +198,22 @@ def test_ts_files_with_numbers_as_labels(tmp_path):
     assert data.lengths.tolist() == [2, 3]
 
 
+def test_ts_files_with_time_stamps(tmp_path):
+    path = tmp_path / "p.ts"
+    path.write_text(
+        "@timeStamps true\n@classLabel true a b\n@data\n"
+        "(2024-01-02 00:00:00,2),(2024-01-01 00:00:00,1):(2024-01-01,5),(2024-01-02,?):a\n"
+        "(1,7), (3,8) , (2,9):(1,0),(2,0),(3,0):b\n"
+    )
+    data = read(path, missing="mask")
+    np.testing.assert_array_equal(data.x[0], [[1, 5], [2, np.nan]])
+    np.testing.assert_array_equal(data.x[1], [[7, 0], [9, 0], [8, 0]])
+    assert data.times is not None
+    assert np.diff(data.times[0]).tolist() == [86400.0]
+    assert data.times[1].tolist() == [1, 2, 3]
+    assert data.labels == ("a", "b")
+
+
 def test_npz_files(tmp_path):
     path = tmp_path / "data.npz"
     x = np.arange(24, dtype=np.float32).reshape(4, 3, 2)

@@ -7,26 +7,33 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewise.cli.defaults import DataShape, Settings
+import numpy as np
+
+from gatewise.cli.defaults import DataShape, Settings, category_width
 from gatewise.errors import InputError
 
 if TYPE_CHECKING:
-    from gatewise.data import SeriesPreprocessor
+    from gatewise.data import SeriesData, SeriesPreprocessor
     from gatewise.layers import Layer
     from gatewise.models import Sequential
 
 _NUMBERS = ("regression", "forecasting")
 
 
-def data_shape(preprocessing: SeriesPreprocessor, samples: int) -> DataShape:
+def data_shape(preprocessing: SeriesPreprocessor, train: SeriesData) -> DataShape:
     """Return what the defaults may know of the training part."""
     vocabulary = preprocessing.vocabulary
+    lengths = train.lengths
+    if vocabulary is not None:
+        lengths = np.array([len(vocabulary.split(text)) for text in train.x])
     return DataShape(
         task=preprocessing.task,
-        samples=samples,
+        samples=len(train),
         features=preprocessing.channels,
         outputs=preprocessing.outputs,
         tokens=0 if vocabulary is None else len(vocabulary),
+        categories=preprocessing.embedded_sizes,
+        steps=int(np.median(lengths)),
     )
 
 
@@ -38,19 +45,27 @@ def build_model(shape: DataShape, settings: Settings) -> Sequential:
     >>> build_model(shape, defaults(shape)).output_shape
     (None, 9)
     """
-    from gatewise.layers import Dense, Dropout, Embedding, Input
+    from gatewise.layers import Dense, Dropout, EmbedColumns, Embedding, Input, MaxAndLast
+    from gatewise.layers.initializers import RandomUniform
     from gatewise.models import Sequential
 
     model = Sequential()
     if shape.tokens:
-        model.add(Embedding(shape.tokens, settings.embedding, mask_zero=True))
+        scale = settings.embedding_scale
+        drawn = RandomUniform(-scale, scale)
+        model.add(Embedding(shape.tokens, settings.embedding, drawn, mask_zero=True))
         if settings.embedding_dropout:
             model.add(Dropout(settings.embedding_dropout))
     else:
         model.add(Input(shape=(None, shape.features)))
+    if shape.categories:
+        model.add(EmbedColumns(shape.categories, [category_width(n) for n in shape.categories]))
     for place in range(settings.layers):
         last = place == settings.layers - 1
-        model.add(_recurrent(settings, return_sequences=shape.task == "tagging" or not last))
+        every = shape.task == "tagging" or settings.pooled or not last
+        model.add(_recurrent(settings, return_sequences=every))
+        if last and settings.pooled:
+            model.add(MaxAndLast(2 if settings.bidirectional else 1))
         if settings.dropout:
             model.add(Dropout(settings.dropout))
     model.add(Dense(shape.outputs, activation=None if shape.task in _NUMBERS else "softmax"))

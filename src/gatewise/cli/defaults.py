@@ -12,6 +12,12 @@ from dataclasses import dataclass
 # Training is measured in optimizer steps: an epoch of small data has few of them.
 _STEPS_WITHOUT_GAIN = 1000  # that may pass without a better validation loss
 _MOST_STEPS = 5000
+# In epochs, for data of which a handful of batches make one. Of a text nothing is read before its
+# tokens' vectors have grown apart, which takes small data longer.
+_MOST_PATIENCE, _MOST_PATIENCE_WITH_TEXT = 30, 100
+_MOST_EPOCHS, _MOST_EPOCHS_WITH_TEXT = 200, 500
+MOST_ONE_HOT = 10  # names of a category that get a channel each; more share vectors
+_LONG = 50  # steps, over which a state that is trained on few series loses what it saw
 _WORDS = 1000  # a vocabulary of more is one of words, most of them rare; of fewer, of characters
 
 
@@ -20,7 +26,8 @@ class DataShape:
     """What the defaults may know of the training part: the task and sizes, no name, no values.
 
     `samples` counts series (or windows), `outputs` classes or numbers to predict, `tokens` the ids
-    of the vocabulary, 0 where the features are numbers.
+    of the vocabulary, 0 where the features are numbers. `categories` holds the number of ids of
+    each column that becomes an embedding, `steps` is the median length.
     """
 
     task: str
@@ -28,6 +35,8 @@ class DataShape:
     features: int
     outputs: int
     tokens: int = 0
+    categories: tuple[int, ...] = ()
+    steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,9 @@ class Settings:
     units: int
     layers: int
     bidirectional: bool
+    pooled: bool
     embedding: int
+    embedding_scale: float
     embedding_dropout: float
     dropout: float
     recurrent_dropout: float
@@ -61,7 +72,9 @@ def defaults(shape: DataShape) -> Settings:
     """
     batch_size = _batch_size(shape.samples)
     steps = math.ceil(shape.samples / batch_size)  # an epoch
-    patience = min(max(math.ceil(_STEPS_WITHOUT_GAIN / steps), 3), 30)
+    most_patience = _MOST_PATIENCE_WITH_TEXT if shape.tokens else _MOST_PATIENCE
+    most_epochs = _MOST_EPOCHS_WITH_TEXT if shape.tokens else _MOST_EPOCHS
+    patience = min(max(math.ceil(_STEPS_WITHOUT_GAIN / steps), 3), most_patience)
     numbers = shape.task in ("regression", "forecasting")
     words = shape.tokens > _WORDS
     return Settings(
@@ -75,8 +88,13 @@ def defaults(shape: DataShape) -> Settings:
         # depends on the end most, which reading backwards puts farthest away; and a whole text is
         # written to be read forwards: a second direction would learn the same words once more.
         bidirectional=shape.task == "tagging" or (shape.task != "forecasting" and not shape.tokens),
+        # What tells classes apart in the middle of a long series need not be carried to its end.
+        pooled=shape.steps >= _LONG and shape.task in ("classification", "regression"),
         # As wide as common word vectors, but no wider than a small alphabet can use.
         embedding=min(100, shape.tokens) if shape.tokens else 0,
+        # Small vectors keep rare words, which are seen too seldom to be learnt, from adding noise.
+        # Common tokens must be told apart from the start: a small state hardly reads small vectors.
+        embedding_scale=0.05 if words else 0.5,
         # Most words are rare: without noise on them the table learns the training texts by heart.
         embedding_dropout=0.6 if words else 0.0,
         # Dropout makes a classifier's evidence redundant. A number is a sum, which noise biases.
@@ -85,7 +103,7 @@ def defaults(shape: DataShape) -> Settings:
         # that there is of small data from being learnt by heart.
         recurrent_dropout=0.0 if numbers or shape.tokens else 0.25,
         # A bound, not a plan: the validation part decides when training stops.
-        epochs=min(max(math.ceil(_MOST_STEPS / steps), 30), 200),
+        epochs=min(max(math.ceil(_MOST_STEPS / steps), 30), most_epochs),
         patience=patience,
         batch_size=batch_size,
         # Adam's usual rate; forecasts, many numbers a window, bear and gain by a higher one.
@@ -107,6 +125,15 @@ def validation_share(task: str, samples: int) -> float:
     if task == "forecasting":
         return 0.2
     return min(0.2, max(2000 / max(samples, 1), 0.05))
+
+
+def category_width(ids: int) -> int:
+    """Return the width of the vectors of a category: about twice the root, as names share traits.
+
+    >>> category_width(12), category_width(200)
+    (7, 29)
+    """
+    return math.ceil(2 * math.sqrt(ids))
 
 
 def _batch_size(samples: int) -> int:

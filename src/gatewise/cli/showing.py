@@ -54,7 +54,20 @@ def model_line(settings: Settings) -> str:
     directions = ", both directions" if settings.bidirectional else ""
     layers = f"{settings.layers} layers of " if settings.layers > 1 else ""
     cell = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}[settings.cell]
-    return f"{layers}{cell}({settings.units}){directions}"
+    pooled = ", its largest outputs beside its last" if settings.pooled else ""
+    return f"{layers}{cell}({settings.units}){directions}{pooled}"
+
+
+def trust_line(trust: float) -> str:
+    """Return what a forecast consists of, in one line.
+
+    >>> trust_line(0.25)
+    'A forecast is 25% the network and 75% a linear one, as suits the validation part best.'
+    """
+    return (
+        f"A forecast is {trust:.0%} the network and {1 - trust:.0%} a linear one, as suits the "
+        "validation part best."
+    )
 
 
 def figure_lines(figures: Figures) -> list[str]:

@@ -14,7 +14,7 @@ from gatewise import training
 from gatewise.callbacks import BackupAndRestore, EarlyStopping
 from gatewise.cli import showing
 from gatewise.cli.building import build_model, data_shape, model_of_function
-from gatewise.cli.defaults import Settings, defaults, validation_share
+from gatewise.cli.defaults import MOST_ONE_HOT, Settings, defaults, validation_share
 from gatewise.cli.outputs import outputs_of
 from gatewise.cli.plan import Plan, tables_of
 from gatewise.cli.report import write_page_of_run
@@ -72,10 +72,11 @@ def run(plan: Plan, folder: Path, *, quiet: bool) -> dict[str, Any]:
 
 def _prepare(plan: Plan, parts: Split, device: torch.device, folder: Path) -> _Ready:
     """Fit the preprocessing on the training part and build the model."""
-    preprocessing = prepare(parts.train)
+    # A model of the user's own is not asked to look categories up.
+    preprocessing = prepare(parts.train, max_one_hot=MOST_ONE_HOT if plan.model is None else None)
     if parts.test is not None:
         preprocessing.targets(parts.test)  # refuses a class that training never saw
-    shape = data_shape(preprocessing, len(parts.train))
+    shape = data_shape(preprocessing, parts.train)
     settings = replace(defaults(shape), **plan.settings)
     training.set_random_seed(plan.seed)
     if plan.model is None:
@@ -127,14 +128,25 @@ def _input(model: Sequential, part: SeriesData) -> tuple[Any, Any]:
 
 def _save(ready: _Ready) -> None:
     """Write model and history into the run's folder."""
+    _weigh(ready)
     ready.model.save(ready.folder / MODEL)
     assert ready.model.history is not None
     write_history(ready.folder / HISTORY, ready.model.history.history)
 
 
+def _weigh(ready: _Ready) -> None:
+    """Let the validation part say how far to trust the model beside its linear forecast."""
+    model, held_out = ready.model, ready.parts.validation
+    if held_out.task == "forecasting":
+        found = model.predict(model.preprocessing(held_out), verbose=0)
+        model.preprocessing = model.preprocessing.weighed(found, held_out)
+
+
 def _finish(ready: _Ready, watcher: EarlyStopping, say: Callable[[str], None]) -> dict[str, Any]:
     """Save, compare with the baselines, and say both."""
     _save(ready)
+    if ready.parts.train.task == "forecasting":
+        say(showing.trust_line(ready.model.preprocessing.trust))
     parts = ready.parts
     evaluated = parts.validation if parts.test is None else parts.test
     part = "validation" if parts.test is None else "test"

@@ -8,7 +8,7 @@ import numpy as np
 
 from gatewise.data.season import season
 from gatewise.data.series_data import SeriesData
-from gatewise.data.windows import target_channels
+from gatewise.data.windows import seen_targets, target_channels
 
 _MOST_WINDOWS = 20_000
 
@@ -39,7 +39,7 @@ def baselines(train: SeriesData, evaluated: SeriesData) -> dict[str, Any]:
 def _forecasts(train: SeriesData, evaluated: SeriesData) -> dict[str, np.ndarray]:
     channels = target_channels(train)
     horizon = train.horizon or 1
-    seen = _seen(evaluated.x, channels)  # (N, window, K)
+    seen = seen_targets(evaluated.x, channels)  # (N, window, K)
     answers = {"last value": np.repeat(seen[:, -1:], horizon, axis=1)}
     source = train.source or train
     period = season([one[:, channels[0]] for one in source.x])
@@ -50,21 +50,10 @@ def _forecasts(train: SeriesData, evaluated: SeriesData) -> dict[str, np.ndarray
     return answers
 
 
-def _seen(x: list[np.ndarray], channels: list[int]) -> np.ndarray:
-    """Return the target channels of windows; a gap holds the value before it."""
-    seen = np.stack([window[:, channels] for window in x])
-    gaps = np.isnan(seen)
-    if not gaps.any():
-        return seen
-    steps = np.where(gaps, 0, np.arange(seen.shape[1])[None, :, None])
-    filled = np.take_along_axis(seen, np.maximum.accumulate(steps, axis=1), axis=1)
-    return np.nan_to_num(filled)
-
-
 def _linear(train: SeriesData, channels: list[int], seen: np.ndarray) -> np.ndarray:
     """Return forecasts of least squares, each target on its own window, from its last value."""
     keep = slice(None, None, max(len(train) // _MOST_WINDOWS, 1))
-    x, y = _seen(train.x[keep], channels), train.y[keep]
+    x, y = seen_targets(train.x[keep], channels), train.y[keep]
     answers = np.empty((len(seen), y.shape[1], len(channels)))
     for at in range(len(channels)):
         last = x[:, -1:, at]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -10,11 +10,18 @@ from gatewise.data.series_data import Missing, MissingReport
 from gatewise.errors import InputError
 
 LARGEST = float(np.finfo(np.float32).max)  # models compute in float32
+_STEPS = 1 << 14  # that are looked at at once
 
 
 def is_wrong(values: np.ndarray) -> np.ndarray:
     """Return where values are NaN, infinite or too large for float32."""
     return ~(np.abs(values) <= LARGEST)
+
+
+def pieces_of(series: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the steps of a series in pieces, so that what is made of each takes little memory."""
+    for start in range(0, len(series), _STEPS):
+        yield series[start : start + _STEPS]
 
 
 def handle_missing(
@@ -36,10 +43,10 @@ def handle_missing(
     first: str | None = None
     clean = []
     for index, series in enumerate(x):
-        wrong = is_wrong(series)
-        if not wrong.any():
+        if not any(is_wrong(piece).any() for piece in pieces_of(series)):
             clean.append(series)
             continue
+        wrong = is_wrong(series)
         counts += wrong.sum(axis=0)
         step, channel = (int(at) for at in np.argwhere(wrong)[0])
         place = where(index, step, channel)

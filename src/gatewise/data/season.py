@@ -8,6 +8,7 @@ import numpy as np
 
 _LEAST_CORRELATION = 0.2
 _MOST_SERIES = 50
+_MOST_STEPS = 50_000
 
 
 def season(series: Sequence[np.ndarray]) -> int | None:
@@ -15,16 +16,17 @@ def season(series: Sequence[np.ndarray]) -> int | None:
 
     `series` holds arrays `(T_i,)`. A straight line is taken from each; the period is the highest
     peak of their mean autocorrelation, between 2 steps and a third of the longest series, if it
-    reaches 0.2.
+    reaches 0.2. Of a long series the last 50,000 steps are looked at.
 
     >>> steps = np.arange(100)
     >>> season([np.sin(2 * np.pi * steps / 12) + 0.1 * steps]), season([0.1 * steps])
     (12, None)
     """
+    series = [one[-_MOST_STEPS:] for one in list(series)[:_MOST_SERIES]]
     longest = max((len(one) for one in series), default=0)
     lags = longest // 3
     total = np.zeros(lags + 1)
-    for one in list(series)[:_MOST_SERIES]:
+    for one in series:
         if len(one) > 2 and len(one) // 3 >= lags // 2:
             total += _autocorrelation(one, lags)
     if lags < 3 or not total[0] > 0:

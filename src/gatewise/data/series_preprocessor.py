@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from gatewise.data.linear_forecast import LinearForecast
 from gatewise.data.missing import handle_missing, is_wrong
 from gatewise.data.scaling import StandardScaler
 from gatewise.data.series_data import Columns, Missing, SeriesData, Task
 from gatewise.data.vocabulary import Unit, Vocabulary
-from gatewise.data.windows import target_channels
+from gatewise.data.windows import seen_targets, target_channels
 from gatewise.errors import InputError
 
 
@@ -20,11 +21,13 @@ from gatewise.errors import InputError
 class SeriesPreprocessor:
     """A model's input from data as they were read, and the data's own units from its predictions.
 
-    Numbers are scaled to mean 0 and deviation 1; a category becomes one channel for each name of
-    the training part (none is 1 for a new name); with `missing="mask"` a gap becomes 0, the mean,
-    and a channel says where gaps are, for each feature that had some in training. Texts become
-    token ids. Forecasts of series with a trend (`relative`) are seen and told as differences from
-    the last value of the window. Build one with `prepare`; a model file keeps it.
+    Numbers are scaled to mean 0 and deviation 1. A category becomes one channel for each name of
+    the training part (none is 1 for a new name) or, if it is `embedded`, a number from 1 (0: a new
+    name or none) in one of the last channels, for a layer `EmbedColumns`. With `missing="mask"` a
+    gap becomes 0, the mean, and a channel says where gaps are, for each feature that had some in
+    training. Texts become token ids. Forecasts of series with a trend (`relative`) are seen and
+    told as differences from the last value of the window; a forecast is `trust` times the model's
+    plus `1 - trust` times the `linear` one. Build one with `prepare`; a model file keeps it.
 
     >>> from gatewise.data import prepare
     >>> train = SeriesData("two", "regression", [np.array([[1.0], [3.0]])] * 2,
@@ -43,6 +46,7 @@ class SeriesPreprocessor:
     labels: tuple[str, ...] = ()
     columns: Columns = field(default_factory=Columns)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    embedded: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
     missing: Missing = "error"
     unit: Unit | None = None
@@ -52,14 +56,23 @@ class SeriesPreprocessor:
     vocabulary: Vocabulary | None = field(default=None, repr=False)
     scaler: StandardScaler | None = field(default=None, repr=False)
     target_scaler: StandardScaler | None = field(default=None, repr=False)
+    linear: LinearForecast | None = field(default=None, repr=False)
+    trust: float = 1.0
 
     @property
     def channels(self) -> int:
         """The width of the model's input; 0 for token ids."""
         if self.unit is not None:
             return 0
-        hot = sum(len(names) for names in self.categories.values())
+        hot = sum(
+            1 if name in self.embedded else len(names) for name, names in self.categories.items()
+        )
         return len(self.numeric) + hot + len(self.gaps)
+
+    @property
+    def embedded_sizes(self) -> tuple[int, ...]:
+        """The number of ids of each embedded category, in the order of the last channels."""
+        return tuple(1 + len(self.categories[name]) for name in self.embedded)
 
     @property
     def outputs(self) -> int:
@@ -127,7 +140,27 @@ class SeriesPreprocessor:
         values = np.asarray(predictions, dtype=np.float64)
         values = values.reshape(len(data), -1, len(self.target_scaler.mean))
         values = self.target_scaler.inverse(values) + self._level(data)
-        return values[:, 0, 0] if self.task == "regression" else values
+        if self.task == "regression":
+            return values[:, 0, 0]
+        if self.linear is None or self.trust == 1.0:
+            return values
+        return self.trust * values + (1.0 - self.trust) * self._linear_forecast(data)
+
+    def weighed(self, predictions: Any, held_out: SeriesData) -> SeriesPreprocessor:
+        """Return the preprocessing whose `trust` suits a model best that predicted these.
+
+        `predictions` are the model's for `held_out`, data that it did not learn from. The share has
+        the least squared error on them, between 0 (the linear forecast alone) and 1.
+        """
+        if self.linear is None or held_out.y is None:
+            return self
+        alone = replace(self, trust=1.0).restore(predictions, held_out)
+        linear = self._linear_forecast(held_out)
+        error = np.square(held_out.y - linear).mean(axis=(0, 1))
+        error[error == 0] = 1.0  # so that a target of large numbers does not speak for all
+        gain = (((alone - linear) * (held_out.y - linear)).mean(axis=(0, 1)) / error).sum()
+        most = (np.square(alone - linear).mean(axis=(0, 1)) / error).sum()
+        return replace(self, trust=float(np.clip(gain / most, 0.0, 1.0)) if most > 0 else 1.0)
 
     def class_names(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """Return the names of classes or tags."""
@@ -160,6 +193,7 @@ class SeriesPreprocessor:
                 ("vocabulary", self.vocabulary),
                 ("scaler", self.scaler),
                 ("target_scaler", self.target_scaler),
+                ("linear", self.linear),
             )
         }
         return {
@@ -168,12 +202,14 @@ class SeriesPreprocessor:
             "labels": list(self.labels),
             "columns": {**asdict(self.columns), "target": list(self.columns.target)},
             "categories": {name: list(names) for name, names in self.categories.items()},
+            "embedded": list(self.embedded),
             "gaps": list(self.gaps),
             "missing": self.missing,
             "unit": self.unit,
             "horizon": self.horizon,
             "window": self.window,
             "relative": self.relative,
+            "trust": self.trust,
             **parts,
         }
 
@@ -185,6 +221,7 @@ class SeriesPreprocessor:
             "vocabulary": Vocabulary,
             "scaler": StandardScaler,
             "target_scaler": StandardScaler,
+            "linear": LinearForecast,
         }
         return cls(
             task=config["task"],
@@ -192,12 +229,14 @@ class SeriesPreprocessor:
             labels=tuple(config["labels"]),
             columns=Columns(**{**columns, "target": tuple(columns["target"])}),
             categories={name: tuple(names) for name, names in config["categories"].items()},
+            embedded=tuple(config["embedded"]),
             gaps=tuple(config["gaps"]),
             missing=config["missing"],
             unit=config["unit"],
             horizon=config["horizon"],
             window=config["window"],
             relative=config["relative"],
+            trust=config["trust"],
             **{
                 name: None if config[name] is None else kind.from_config(config[name])
                 for name, kind in kinds.items()
@@ -242,18 +281,28 @@ class SeriesPreprocessor:
         """Return what forecasts are relative to: the last values `(N, 1, K)`, or 0."""
         return last_values(data)[:, None] if self.relative else 0.0
 
+    def _linear_forecast(self, data: SeriesData) -> np.ndarray:
+        assert self.linear is not None
+        return self.linear(seen_targets(self._windows(data), target_channels(data)))
+
     def _input(self, series: np.ndarray, data: SeriesData) -> np.ndarray:
         numeric = self.numeric
         if self.relative:
             series = relative_to_last(series, target_channels(data))
-        blocks = []
+        blocks: list[np.ndarray] = []
+        embedded: list[np.ndarray] = []
         unknown = np.isnan(series)
         if numeric and self.scaler is not None:
             scaled = self.scaler(series[:, numeric])
             blocks.append(np.where(unknown[:, numeric], 0.0, scaled))
         for at, name in enumerate(self.features):
             if name in self.categories:
-                blocks.append(self._one_hot(series[:, at], name, data))
+                codes = self._codes(series[:, at], name, data)
+                if name in self.embedded:
+                    embedded.append(codes[:, None] + 1.0)
+                else:
+                    hot = codes[:, None] == np.arange(len(self.categories[name]))
+                    blocks.append(hot.astype(np.float64))
             elif unknown[:, at].any() and name not in self.gaps:
                 raise InputError(
                     f"{data.name}: {name!r} has a gap, but it had none in training, so the model "
@@ -261,10 +310,10 @@ class SeriesPreprocessor:
                 )
         gaps = [at for at, name in enumerate(self.features) if name in self.gaps]
         blocks.append(unknown[:, gaps].astype(np.float64))
-        return _as_float32(np.concatenate(blocks, axis=1), data)
+        return _as_float32(np.concatenate([*blocks, *embedded], axis=1), data)
 
-    def _one_hot(self, codes: np.ndarray, name: str, data: SeriesData) -> np.ndarray:
-        """Return a channel for each name of the training part; a gap or a new name has none."""
+    def _codes(self, codes: np.ndarray, name: str, data: SeriesData) -> np.ndarray:
+        """Return the places of names among those of the training part; -1: a gap or a new one."""
         known = {one: index for index, one in enumerate(self.categories[name])}
         if name not in data.categories:
             raise InputError(
@@ -273,8 +322,7 @@ class SeriesPreprocessor:
             )
         names = data.categories[name]
         table = np.array([*(known.get(one, -1) for one in names), -1], dtype=np.int64)
-        index = table[np.where(np.isnan(codes), len(names), codes).astype(np.int64)]
-        return (index[:, None] == np.arange(len(known))).astype(np.float64)
+        return table[np.where(np.isnan(codes), len(names), codes).astype(np.int64)]
 
 
 def _as_float32(values: np.ndarray, data: SeriesData) -> np.ndarray:

@@ -72,7 +72,7 @@ def make_windows(
     validation: float = 0.2,
     test: float = 0.2,
     by: str = "time",
-    stride: int = 1,
+    stride: int | None = None,
     seed: int = 0,
 ) -> Split:
     """Return forecasting windows: `window` steps to see, the next `horizon` steps to tell.
@@ -81,7 +81,8 @@ def make_windows(
     before for the validation: a window may look back across the border, but no part tells a step of
     another. `by="series"` keeps whole series apart. `x` becomes arrays `(window, I)`, views of the
     series, and `y` `(N, horizon, K)` for K target columns. `window` is by default two periods of
-    the training part, or two horizons.
+    the training part, or two horizons. A window begins every `stride` steps: by default at every
+    one, and at fewer where that would make more than 50,000 training windows.
 
     Raises `InputError` for series too short for the parts.
 
@@ -113,7 +114,8 @@ def make_windows(
         }
     cut = Cut.of(data, spans["train"], window, horizon, stride)
     parts = {part: cut_windows(data, cut, spans[part], part) for part in PARTS if spans[part]}
-    how += f"; windows of {cut.window} steps, {cut.horizon} ahead"
+    every = f", one every {cut.stride} steps" if cut.stride > 1 else ""
+    how += f"; windows of {cut.window} steps, {cut.horizon} ahead{every}"
     return Split(parts["train"], parts["validation"], parts.get("test"), how)
 
 

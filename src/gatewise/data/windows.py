@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from gatewise.errors import InputError
 
 Span = tuple[int, int, int]  # a series, and the steps of it that a part may tell
 _SHORTEST_DEFAULT = 16
+_MOST_WINDOWS = 50_000  # to train on; more that overlap say little more
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,22 @@ class Cut:
         spans: Sequence[Span],
         window: int | None,
         horizon: int,
-        stride: int,
+        stride: int | None,
     ) -> Cut:
         """Return the cut, its window by default from the period of the training part."""
+        channel = target_channels(data)[0]
+        trained = [data.x[index][start:stop, channel] for index, start, stop in spans]
+        lengths = [len(one) for one in trained]
+        period = season(trained) if window is None or stride is None else None
         if window is None:
-            channel = target_channels(data)[0]
-            trained = [data.x[index][start:stop, channel] for index, start, stop in spans]
-            wanted = max(2 * (season(trained) or 0), 2 * horizon, _SHORTEST_DEFAULT)
-            longest = max((len(one) for one in trained), default=0)
+            wanted = max(2 * (period or 0), 2 * horizon, _SHORTEST_DEFAULT)
+            longest = max(lengths, default=0)
             window = max(min(wanted, longest // 3, longest - horizon), 1)
+        if stride is None:
+            count = sum(max(length - window - horizon + 1, 0) for length in lengths)
+            stride = max(-(-count // _MOST_WINDOWS), 1)
+            while stride > 1 and period is not None and math.gcd(stride, period) > 1:
+                stride += 1  # or windows would begin at the same few points of the period
         return cls(window, horizon, stride)
 
 
@@ -47,6 +56,17 @@ def target_channels(data: SeriesData) -> list[int]:
     """Return which channels are forecast: those of the target columns, or all."""
     names = data.columns.target or data.features
     return [data.features.index(name) for name in names]
+
+
+def seen_targets(x: Sequence[np.ndarray], channels: list[int]) -> np.ndarray:
+    """Return the target channels of windows `(N, window, K)`; a gap holds the value before it."""
+    seen = np.stack([window[:, channels] for window in x])
+    gaps = np.isnan(seen)
+    if not gaps.any():
+        return seen
+    steps = np.where(gaps, 0, np.arange(seen.shape[1])[None, :, None])
+    filled = np.take_along_axis(seen, np.maximum.accumulate(steps, axis=1), axis=1)
+    return np.nan_to_num(filled)
 
 
 def cut_windows(data: SeriesData, cut: Cut, spans: Sequence[Span], part: str) -> SeriesData:

@@ -11,12 +11,14 @@ from gatewise.layers.convolution import Conv1D
 from gatewise.layers.dense import Activation, Dense
 from gatewise.layers.dropout import Dropout, SpatialDropout1D
 from gatewise.layers.dropout_cell import DropoutRNNCell
+from gatewise.layers.embed_columns import EmbedColumns
 from gatewise.layers.embedding import Embedding
 from gatewise.layers.gru import GRU
 from gatewise.layers.input import Input, InputLayer
 from gatewise.layers.layer import Layer, RankError, Shape
 from gatewise.layers.lstm import LSTM
 from gatewise.layers.masking import Masking
+from gatewise.layers.max_and_last import MaxAndLast
 from gatewise.layers.merging import (
     Add,
     Average,
@@ -64,9 +66,10 @@ LAYERS.update(
             LSTM, GRU, SimpleRNN, Bidirectional, Dense, Activation, Dropout, Embedding, Masking,
             InputLayer, RNN, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells,
             Add, AdditiveAttention, Attention, Average, AveragePooling1D, BatchNormalization,
-            Concatenate, Conv1D, Dot, Flatten, GlobalAveragePooling1D, GlobalMaxPooling1D,
-            LayerNormalization, MaxPooling1D, Maximum, Minimum, Multiply, Permute, RepeatVector,
-            ActivityRegularization, Reshape, SpatialDropout1D, Subtract, TimeDistributed,
+            Concatenate, Conv1D, Dot, EmbedColumns, Flatten, GlobalAveragePooling1D,
+            GlobalMaxPooling1D, LayerNormalization, MaxAndLast, MaxPooling1D, Maximum, Minimum,
+            Multiply, Permute, RepeatVector, ActivityRegularization, Reshape, SpatialDropout1D,
+            Subtract, TimeDistributed,
         )
     }
 )  # fmt: skip
@@ -117,6 +120,7 @@ __all__ = [
     "Dot",
     "Dropout",
     "DropoutRNNCell",
+    "EmbedColumns",
     "Embedding",
     "Flatten",
     "GRUCell",
@@ -128,6 +132,7 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "Masking",
+    "MaxAndLast",
     "MaxPooling1D",
     "Maximum",
     "Minimum",

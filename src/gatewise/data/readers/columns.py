@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gatewise.data.readers.spool import IN_MEMORY, NumberSpool
 from gatewise.errors import InputError
 
 GAPS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
@@ -45,12 +46,16 @@ class Table:
 
 
 class Pieces:
-    """The pieces of one column, in order. With `text` even numbers stay as they are written."""
+    """The pieces of one column, in order. With `text` even numbers stay as they are written.
 
-    def __init__(self, name: str, *, text: bool) -> None:
+    Numbers beyond `limit` bytes lie in a file.
+    """
+
+    def __init__(self, name: str, *, text: bool, limit: int = IN_MEMORY) -> None:
         self.name = name
         self._text = text
-        self._pieces: list[tuple[str, np.ndarray]] = []
+        self._spool = NumberSpool(limit)
+        self._pieces: list[slice | np.ndarray] = []  # of numbers, or the codes of texts
         self._ids: dict[str, int] = {}
 
     def add(self, piece: Any) -> None:
@@ -61,7 +66,7 @@ class Pieces:
         if not pa.types.is_string(piece.type):
             if not self._text:
                 numbers = np.asarray(piece.cast(pa.float64()).to_numpy(zero_copy_only=False))
-                self._pieces.append(("numbers", numbers))
+                self._pieces.append(self._spool.add(numbers))
                 return
             piece = piece.cast(pa.string())
         piece = compute.utf8_trim_whitespace(piece)  # type: ignore[attr-defined]
@@ -71,11 +76,11 @@ class Pieces:
         if not self._text:
             try:
                 numbers = piece.cast(pa.float64()).to_numpy(zero_copy_only=False)
-                self._pieces.append(("numbers", np.asarray(numbers)))
+                self._pieces.append(self._spool.add(np.asarray(numbers)))
                 return
             except pa.ArrowInvalid:
                 pass  # there is a text in it: whether it belongs there is decided at the end
-        self._pieces.append(("codes", self._encode(piece)))
+        self._pieces.append(self._encode(piece))
 
     def _encode(self, piece: Any) -> np.ndarray:
         encoded = piece.dictionary_encode()
@@ -94,37 +99,37 @@ class Pieces:
 
     def column(self, where: Callable[[int], str]) -> Column:
         """Return the whole column; `where` names the place of a row for an error."""
-        kinds = {kind for kind, _ in self._pieces}
-        if kinds == {"numbers"}:
-            return Column(self.name, numbers=np.concatenate([one for _, one in self._pieces]))
-        names = list(self._ids)
+        numbers = self._spool.array()
+        if all(isinstance(piece, slice) for piece in self._pieces):
+            return Column(self.name, numbers=numbers)
         if not self._text:
-            self._refuse_a_stray_text(names, where)
-        codes = []
-        for kind, values in self._pieces:
-            if kind == "numbers":
-                values = self._encode_numbers(values)
-            codes.append(values)
+            self._refuse_a_stray_text(numbers, where)
+        codes = [
+            self._encode_numbers(numbers[piece]) if isinstance(piece, slice) else piece
+            for piece in self._pieces
+        ]
         return Column(self.name, codes=np.concatenate(codes), names=tuple(self._ids))
 
-    def _refuse_a_stray_text(self, names: list[str], where: Callable[[int], str]) -> None:
+    def _refuse_a_stray_text(self, numbers: np.ndarray, where: Callable[[int], str]) -> None:
         """Raise for a column of mostly numbers: a text in it is a mistake and no category."""
+        names = list(self._ids)
         numeric = np.array([is_number(name) for name in names], dtype=bool)
         cells = texts = start = 0
         stray: tuple[int, str] | None = None
-        for kind, values in self._pieces:
-            if kind == "codes":
-                known = values >= 0
-                wrong = np.zeros(len(values), dtype=bool)
-                wrong[known] = ~numeric[values[known]]
-                texts += int(wrong.sum())
-                cells += int(known.sum())
-                if stray is None and wrong.any():
-                    at = int(wrong.argmax())
-                    stray = (start + at, names[values[at]])
-            else:
-                cells += int((~np.isnan(values)).sum())
-            start += len(values)
+        for piece in self._pieces:
+            if isinstance(piece, slice):
+                cells += int((~np.isnan(numbers[piece])).sum())
+                start += piece.stop - piece.start
+                continue
+            known = piece >= 0
+            wrong = np.zeros(len(piece), dtype=bool)
+            wrong[known] = ~numeric[piece[known]]
+            texts += int(wrong.sum())
+            cells += int(known.sum())
+            if stray is None and wrong.any():
+                at = int(wrong.argmax())
+                stray = (start + at, names[piece[at]])
+            start += len(piece)
         if stray is None or texts * 2 > cells:
             return
         row, text = stray

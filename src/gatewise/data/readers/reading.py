@@ -59,7 +59,8 @@ def read(
     what becomes of NaN, infinity and empty cells: an error; `"forward-fill"`, the value of the
     step before; or `"mask"`, kept, so that the model is told.
 
-    A table is read piece by piece: its numbers have to fit into memory, and not its text.
+    A table is read piece by piece. Numbers of more than half a gigabyte go to a temporary file and
+    are mapped from there; `x` then holds views, as long as the rows of a series lie side by side.
 
     Raises `InputError` for whatever is wrong with the file, naming line and column.
 

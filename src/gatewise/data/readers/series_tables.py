@@ -12,6 +12,7 @@ from gatewise.data.readers.labels import labels_of
 from gatewise.data.readers.options import Options
 from gatewise.data.readers.parts import part_names
 from gatewise.data.readers.roles import Roles, roles_of
+from gatewise.data.readers.spool import side_by_side
 from gatewise.data.readers.tables import header_of, read_table
 from gatewise.data.readers.text_tables import read_texts
 from gatewise.data.readers.times import Order, order_rows
@@ -40,7 +41,7 @@ def _read_series(path: Path, roles: Roles, options: Options) -> SeriesData:
     order = order_rows(
         _maybe(table, columns.series), _maybe(table, columns.time), table.rows, table.where
     )
-    matrix = np.stack([table.columns[name].values() for name in roles.features], axis=1)
+    matrix = side_by_side([table.columns[name].values() for name in roles.features])
     categories = _categories(table, roles, columns if options.forecasts else Columns())
 
     def where(series: int, step: int, channel: int) -> str:
@@ -89,7 +90,7 @@ def _shape_notes(order: Order, columns: Columns, task: Task, rows: int) -> tuple
 def _steps(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return the rows of a matrix; without a copy, if they lie side by side."""
     first, last = int(rows[0]), int(rows[-1])
-    if np.array_equal(rows, np.arange(first, last + 1)):
+    if last - first + 1 == len(rows) and bool((np.diff(rows) == 1).all()):
         return matrix[first : last + 1]
     return matrix[rows]
 

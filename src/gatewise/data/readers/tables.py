@@ -1,4 +1,4 @@
-"""CSV and Parquet files, read piece by piece, so that only the numbers have to fit into memory."""
+"""CSV and Parquet files, read piece by piece; what is too much for memory goes to a file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from gatewise.data.readers import spool
 from gatewise.data.readers.columns import Pieces, Table
 from gatewise.data.readers.files import head_of_text, open_bytes, wrong_encoding
 from gatewise.errors import InputError
@@ -30,7 +31,8 @@ def header_of(path: Path) -> list[str]:
 def read_table(path: Path, names: Collection[str], texts: Collection[str]) -> Table:
     """Return the columns `names` of a table; those also in `texts` stay as they are written."""
     parquet = path.suffix.lower() == ".parquet"
-    pieces = {name: Pieces(name, text=name in texts) for name in names}
+    limit = spool.IN_MEMORY // max(len(names), 1)
+    pieces = {name: Pieces(name, text=name in texts, limit=limit) for name in names}
     rows = 0
     for batch in _parquet_batches(path, names) if parquet else _csv_batches(path, names):
         rows += batch.num_rows
@@ -104,6 +106,8 @@ def _csv_batches(path: Path, names: Collection[str]) -> Iterator[Any]:
 
 def _csv_error(path: Path, delimiter: str, width: int, error: Exception) -> InputError:
     """Return what is wrong with a CSV file, with the line if it can be found."""
+    if isinstance(error, MemoryError):
+        raise error
     text = " ".join(str(error).split())
     if "UTF8" in text:
         return wrong_encoding(path)
@@ -150,6 +154,8 @@ def _parquet(path: Path) -> Any:
 
 
 def _parquet_error(path: Path, error: Exception) -> InputError:
+    if isinstance(error, MemoryError):
+        raise error
     return InputError(
         f"{path.name} is no whole Parquet file: {' '.join(str(error).split())[:200]}. "
         "Write or download it again."

@@ -29,8 +29,10 @@ def order_rows(
     series: Column | None, time: Column | None, rows: int, where: Callable[[int, str], str]
 ) -> Order:
     """Return the order of a table's rows; `where(row, column)` names a cell for an error."""
-    codes = np.zeros(rows, dtype=np.int64)
     ids = ["series"]
+    if series is None and time is None:
+        return Order(ids, [np.arange(rows)], None)
+    codes = np.zeros(rows, dtype=np.int64)
     if series is not None:
         assert series.codes is not None
         codes, ids = series.codes, list(series.names)
@@ -79,7 +81,7 @@ def _times(time: Column, where: Callable[[int, str], str]) -> np.ndarray:
         values = time.numbers
     else:
         assert time.codes is not None
-        parsed = np.array([*(_seconds(name) for name in time.names), np.nan])
+        parsed = np.array([*(seconds(name) for name in time.names), np.nan])
         values = parsed[time.codes]
     wrong = ~np.isfinite(values)
     if wrong.any():
@@ -92,10 +94,10 @@ def _times(time: Column, where: Callable[[int, str], str]) -> np.ndarray:
     return values
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     """Return a date or a number as a number; NaN for anything else.
 
-    >>> _seconds("1970-01-02"), _seconds("1970-02"), _seconds("soon")
+    >>> seconds("1970-01-02"), seconds("1970-02"), seconds("soon")
     (86400.0, 2678400.0, nan)
     """
     try:

@@ -13,6 +13,7 @@ from gatewise.data.readers.columns import Column, is_number
 from gatewise.data.readers.files import check_file, head_of_text, open_bytes, wrong_encoding
 from gatewise.data.readers.labels import labels_of
 from gatewise.data.readers.options import Options
+from gatewise.data.readers.ts_stamps import split_channels, stamped_values
 from gatewise.data.series_data import Columns, SeriesData
 from gatewise.errors import InputError
 
@@ -24,7 +25,9 @@ class _Lines:
     x: list[np.ndarray] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    times: list[np.ndarray] = field(default_factory=list)
     numeric_target: bool = False
+    stamped: bool = False
     labelled: bool = True
 
 
@@ -86,6 +89,7 @@ def _as_data(
         features=features,
         columns=Columns(target=("label",) if labels else ()),
         labels=labels.names if labels else (),
+        times=lines.times if lines.times else None,
         parts=parts,
         missing=report,
         notes=notes,
@@ -112,7 +116,7 @@ def _read_into(lines: _Lines, path: Path) -> None:
                 _take_header(lines, path, header)
                 header = None
             continue
-        series, label = _series(line, f"{path.name}, line {number}", lines.labelled)
+        series, label = _series(line, f"{path.name}, line {number}", lines)
         width = series.shape[1] if width is None else width
         if series.shape[1] != width:
             raise InputError(
@@ -141,25 +145,38 @@ def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _take_header(lines: _Lines, path: Path, header: dict[str, str]) -> None:
-    if header.get("timestamps", "false") == "true":
+    stamped = header.get("timestamps", "false") == "true"
+    if lines.x and stamped != lines.stamped:
         raise InputError(
-            f"{path.name}: series with time stamps (@timeStamps true) are not read. Save them "
-            "without, or as a table with a time column."
+            f"{path.name}: one of the two files has time stamps (@timeStamps true), the other has "
+            "none. Save both alike."
         )
+    lines.stamped = stamped
     numeric = header.get("targetlabel", "false").startswith("true")
     lines.numeric_target |= numeric
     lines.labelled = numeric or not header.get("classlabel", "true").startswith("false")
 
 
-def _series(line: str, place: str, labelled: bool) -> tuple[np.ndarray, str]:
-    fields = line.split(":")
-    label = fields.pop().strip() if labelled else ""
-    if labelled and (not fields or not label):
+def _series(line: str, place: str, lines: _Lines) -> tuple[np.ndarray, str]:
+    """Return a series and its label; its times, if it has some, go to `lines`."""
+    fields = split_channels(line) if lines.stamped else line.split(":")
+    label = fields.pop().strip() if lines.labelled else ""
+    if lines.labelled and (not fields or not label):
         raise InputError(
             f"{place}: a series and its label are separated by ':', and one of the two is missing. "
             "Perhaps the line was cut off."
         )
-    channels = [_values(text, place) for text in fields]
+    if lines.stamped:
+        pairs = [stamped_values(text, place) for text in fields]
+        channels = [values for _, values in pairs]
+        lines.times.append(pairs[0][0])
+        if any(not np.array_equal(times, pairs[0][0]) for times, _ in pairs):
+            raise InputError(
+                f"{place}: the channels have different times. All need the same: write '?' where "
+                "a value is missing."
+            )
+    else:
+        channels = [_values(text, place) for text in fields]
     lengths = {len(channel) for channel in channels}
     if len(lengths) > 1:
         raise InputError(
