@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from gatewise.gradients.artbp import ARTBP
 from gatewise.gradients.bptt import BPTT
-from gatewise.gradients.contract import GradientAlgorithm
+from gatewise.gradients.carrying import Carried
+from gatewise.gradients.contract import GradientAlgorithm, Trail
 from gatewise.gradients.direct import backward
 from gatewise.gradients.eprop import EProp
 from gatewise.gradients.registry import ALGORITHMS, get, serialize
@@ -22,11 +23,13 @@ __all__ = [
     "BPTT",
     "RTRL",
     "TBPTT",
+    "Carried",
     "EProp",
     "GradientAlgorithm",
     "Part",
     "SnAp1",
     "Task",
+    "Trail",
     "backward",
     "get",
     "joined",

@@ -21,12 +21,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gatewise.gradients.carrying import Carried, States, same_noise
+from gatewise.gradients.carrying import Carried, States, cleared, same_noise
 from gatewise.gradients.contract import GradientAlgorithm, whole_steps
 from gatewise.gradients.layout import require_fused, require_pieces
+from gatewise.gradients.one_step import take_step
 from gatewise.gradients.passage import WayBack, open_kernel, passage
 from gatewise.gradients.task import Differentiable, Part, Task
 from gatewise.kernels import Pass, ops
+from gatewise.kernels.traces import TraceStep
 
 Trace = list[list[Tensor]]  # for each state, for each weight: (B, *weight.shape)
 
@@ -55,10 +57,17 @@ class TraceAlgorithm(GradientAlgorithm):
         require_pieces(self.name, model)
         require_fused(self.name, model)
 
-    def gradients(self, task: Task) -> Iterator[Part]:
+    @property
+    def stride(self) -> int:
+        return self.every
+
+    def open(self) -> _Traces:
+        return _Traces(self.path)
+
+    def gradients(self, task: Task, trail: _Traces | None = None) -> Iterator[Part]:
         """Yield for each chunk that holds a loss."""
         task = task.ending_together()
-        traces = _Traces(self.path)
+        traces = self.open() if trail is None else trail
         with same_noise(task.model) as next_piece:
             for start, end in task.chunks(self.every):
                 next_piece()
@@ -67,7 +76,7 @@ class TraceAlgorithm(GradientAlgorithm):
                 with torch.set_grad_enabled(learns), traces.carried.piece():
                     prediction, mask = task.forward(start, end)
                 part = task.backward(task.part(start, end, prediction, mask)) if learns else None
-                if end < task.steps:
+                if end < task.steps or trail is not None:
                     traces.advance()
                 if part is not None:
                     yield part
@@ -79,10 +88,20 @@ class _Traces:
     def __init__(self, path: str) -> None:
         self._path = path
         self.carried = Carried(self._pass)
-        self.passes: list[tuple[Pass, ops.Saved]] = []
+        self.passes: list[tuple[Pass, ops.Saved] | None] = []
         self._traces: dict[int, Trace] = {}
+        self._steps: dict[int, TraceStep] = {}
+
+    def forget(self, lanes: Tensor) -> None:
+        self.carried.forget(lanes)
+        for place, trace in self._traces.items():
+            self._traces[place] = [[cleared(one, lanes) for one in state] for state in trace]
 
     def _pass(self, place: int, given: Pass) -> tuple[Tensor, States, States]:
+        if TraceStep.serves(given):
+            outputs, final = self._single(place, given)
+            self.passes.append(None)
+            return outputs, final, final
         trace = self._traces.get(place)
         past = None if trace is None else lambda grad_state: _past(grad_state, trace)
         back = WayBack(path=self._path, across_layers="step", past=past)
@@ -90,11 +109,21 @@ class _Traces:
         self.passes.append((_detached(given), saved))
         return outputs, final, final
 
+    def _single(self, place: int, given: Pass) -> tuple[Tensor, States]:
+        """Run a single step, which carries its trace along by itself."""
+        step = self._steps.get(place)
+        if step is None or not step.fits(given):
+            step = self._steps[place] = TraceStep(given, self._path)
+        if place not in self._traces:
+            self._traces[place] = step.zeros(given)
+        return take_step(given, step, self._traces[place])
+
     @torch.no_grad()
     def advance(self) -> None:
         """Carry every trace over the chunk that has just run."""
-        for place, (given, saved) in enumerate(self.passes):
-            self._traces[place] = _advanced(given, saved, self._path, self._traces.get(place))
+        for place, ran in enumerate(self.passes):
+            if ran is not None:
+                self._traces[place] = _advanced(*ran, self._path, self._traces.get(place))
 
 
 def _past(grad_state: Sequence[Tensor], trace: Trace) -> list[Tensor]:
