@@ -41,6 +41,11 @@ class Trail(Protocol):
     States, and whatever else its past is worth to it: an influence, traces, the last few inputs.
     """
 
+    @property
+    def states(self) -> list[list[Tensor]]:
+        """The states after the last step, for each pass of the model; empty before the first."""
+        ...
+
     def forget(self, lanes: Tensor) -> None:
         """Let the series where `lanes` (B,) is True begin anew, from a state of zeros."""
         ...

@@ -98,6 +98,10 @@ class _Influenced:
         self.carried = Carried()
         self._influence: Influence | None = None
 
+    @property
+    def states(self) -> list[list[Tensor]]:
+        return self.carried.end
+
     def forget(self, lanes: Tensor) -> None:
         self.carried.forget(lanes)
         if self._influence is not None:

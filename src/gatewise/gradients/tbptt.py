@@ -96,7 +96,7 @@ class TBPTT(GradientAlgorithm):
         """Yield for each window that holds a loss."""
         task = task.ending_together()
         window = self.open() if trail is None else trail
-        k2 = self._watch.span(task, self.k1, self.k2, self.tolerance, window.newest)
+        k2 = self._watch.span(task, self.k1, self.k2, self.tolerance, window.states)
         window.receive(task)
         ends = [end for _, end in task.chunks(self.k1)] if task.per_step else [task.steps]
         # Of a stream the next window ends k1 steps behind this chunk.
@@ -120,7 +120,7 @@ class _Window:
     """
 
     def __init__(self) -> None:
-        self.newest: list[list[Tensor]] = []  # the states after the last step, a list a pass
+        self.states: list[list[Tensor]] = []  # the states after the last step, a list a pass
         self._carried = Carried(self._pass)
         self._at = 0  # the step that the stored state precedes
         self._kept = 0  # how many steps after the window's beginning the next stored state lies
@@ -154,7 +154,7 @@ class _Window:
         begin = self._at
         self._at = min(max(store, begin), end)
         self._kept = self._at - begin
-        self.newest = []
+        self.states = []
         with self._carried.piece():
             return self._inputs.forward(begin + self._ahead, end + self._ahead)
 
@@ -169,7 +169,7 @@ class _Window:
 
     def forget(self, lanes: Tensor) -> None:
         self._carried.forget(lanes)
-        self.newest = [[cleared(state, lanes) for state in states] for states in self.newest]
+        self.states = [[cleared(state, lanes) for state in states] for states in self.states]
         if self._recent is not None:
             # A step that is masked leaves the state of zeros as it is.
             x, mask = self._recent
@@ -187,7 +187,7 @@ class _Window:
             first, middle = run(given.piece(0, kept))
             second, final = run(given.piece(kept, steps)._replace(state=middle))
             outputs = cat((first, second), dim=1)
-        self.newest.append([state.detach() for state in final])
+        self.states.append([state.detach() for state in final])
         return outputs, final, middle
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,6 +92,14 @@ class _Traces:
         self.passes: list[tuple[Pass, ops.Saved] | None] = []
         self._traces: dict[int, Trace] = {}
         self._steps: dict[int, TraceStep] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy makes the native steps anew: they hold addresses.
+        return {**self.__dict__, "_steps": {}, "passes": []}
+
+    @property
+    def states(self) -> list[list[Tensor]]:
+        return self.carried.end
 
     def forget(self, lanes: Tensor) -> None:
         self.carried.forget(lanes)

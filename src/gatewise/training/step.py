@@ -103,7 +103,7 @@ class Stepper:
         total = 0.0
         for part in self._gradients(batch, optimizer):
             seen = batch._replace(y=part.labels, sample_weight=part.sample_weight)
-            loss, finite = self._look_at(part.objective)
+            loss, finite = self.look_at(part.objective)
             if not finite:
                 optimizer.zero_grad(set_to_none=True)
                 raise self._stopped(loss, seen, part.prediction, place)
@@ -141,7 +141,7 @@ class Stepper:
             penalty=self._model.regularization if self._has_penalty else lambda: None,
         )
 
-    def _look_at(self, objective: Tensor) -> tuple[float, bool]:
+    def look_at(self, objective: Tensor) -> tuple[float, bool]:
         """Return the loss, and whether it and every gradient are finite."""
         gradients = [weight.grad for weight in self._weights if weight.grad is not None]
         # A sum is the cheapest look at a tensor: no NaN or infinity gets lost in it. That of large
