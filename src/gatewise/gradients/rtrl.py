@@ -16,19 +16,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, cat, nn
 
 from gatewise.errors import UnsupportedError
-from gatewise.gradients.carrying import Carried, cleared, same_noise
+from gatewise.gradients import jacobians
+from gatewise.gradients.carrying import Carried, States, cleared, same_noise, straight
 from gatewise.gradients.contract import GradientAlgorithm, whole_steps
+from gatewise.gradients.jacobians import Influence
 from gatewise.gradients.layout import layers_of, recurrent_layers, require_pieces
+from gatewise.gradients.passage import WayBack, detached, passage
 from gatewise.gradients.task import Differentiable, Part, Task
-
-Influence = dict[str, Tensor]  # for each weight: (B, S, *weight.shape)
-
+from gatewise.kernels import Pass, ops
 
 @dataclass(frozen=True)
 class RTRL(GradientAlgorithm):
@@ -95,8 +95,9 @@ class _Influenced:
     """All layers' states together as one state of S numbers, and J: what the weights did to it."""
 
     def __init__(self) -> None:
-        self.carried = Carried()
+        self.carried = Carried(self._pass)
         self._influence: Influence | None = None
+        self._ran: list[tuple[Pass, ops.Saved]] = []
 
     @property
     def states(self) -> list[list[Tensor]]:
@@ -121,46 +122,38 @@ class _Influenced:
             past = torch.einsum("bs,bs...->...", g_0, self._influence[name])
             weight.grad = past if weight.grad is None else weight.grad + past
 
+    @torch.no_grad()
     def advance(
         self, task: Task, weights: dict[str, nn.Parameter], start: int, end: int
     ) -> None:
-        """Make J to A · J + B, series by series."""
-        rows: list[Influence] = []
-        for row in range(len(task.x)):
-            before = [
-                [state[row : row + 1].detach() for state in states] for states in self.carried.begin
-            ]
-            x = task.x[row : row + 1, start:end]
-            mask = None if task.mask is None else task.mask[row : row + 1, start:end]
-            B, A = _jacobians(task.model, weights, x, mask, before)
-            if self._influence is not None:
-                for name in B:
-                    B[name] = B[name] + torch.tensordot(A, self._influence[name][row], dims=1)
-            rows.append(B)
-        self._influence = {name: torch.stack([row[name] for row in rows]) for name in weights}
+        """Make J to A · J + B."""
+        if self._is_one_layer(weights):
+            B, A = jacobians.of_layer(*self._ran[0], weights)
+        else:
+            mask = None if task.mask is None else task.mask[:, start:end]
+            B, A = jacobians.of_model(
+                task.model, weights, task.x[:, start:end], mask, self.carried.begin
+            )
+        if self._influence is not None:
+            for name, J in self._influence.items():
+                B[name] = B[name] + torch.einsum("bst,bt...->bs...", A, J)
+        self._influence = B
 
+    def _is_one_layer(self, weights: dict[str, nn.Parameter]) -> bool:
+        """Whether the states are those of one pass, and only its weights act on them."""
+        if len(self._ran) != 1:
+            return False
+        own = {weight.data_ptr() for weight in self._ran[0][0].weights}
+        return all(weight.data_ptr() in own for weight in weights.values())
 
-def _jacobians(
-    model: Any,
-    weights: dict[str, nn.Parameter],
-    x: Tensor,
-    mask: Tensor | None,
-    states: list[list[Tensor]],
-) -> tuple[Influence, Tensor]:
-    """Return B and A of one series over a chunk: (S, *weight.shape) each, and (S, S)."""
-
-    def end_state(weights: dict[str, Tensor], states: list[list[Tensor]]) -> Tensor:
-        carried = Carried(attached=True)
-        carried.end = states
-        with carried.piece():
-            torch.func.functional_call(model, weights, (x, mask))
-        return cat([part.squeeze(0) for after in carried.end for part in after])
-
-    held = {name: weight.detach() for name, weight in weights.items()}
-    with torch.enable_grad():
-        B, A = torch.func.jacrev(end_state, argnums=(0, 1))(held, states)
-    columns = [part.squeeze(1) for after in A for part in after]  # (S, H) each
-    return {name: found.detach() for name, found in B.items()}, cat(columns, dim=1).detach()
+    def _pass(self, place: int, given: Pass) -> tuple[Tensor, States, States]:
+        if place == 0:
+            self._ran = []
+        if not given.specification.fusable:
+            return straight(place, given)
+        outputs, final, saved = passage(given, WayBack())
+        self._ran.append((detached(given), saved))
+        return outputs, final, final
 
 
 def _below_the_last(model: Differentiable) -> list[nn.Module]:

@@ -26,7 +26,7 @@ from gatewise.gradients.carrying import Carried, States, cleared, same_noise
 from gatewise.gradients.contract import GradientAlgorithm, whole_steps
 from gatewise.gradients.layout import require_fused, require_pieces
 from gatewise.gradients.one_step import take_step
-from gatewise.gradients.passage import WayBack, open_kernel, passage
+from gatewise.gradients.passage import WayBack, detached, open_kernel, passage
 from gatewise.gradients.task import Differentiable, Part, Task
 from gatewise.kernels import Pass, ops
 from gatewise.kernels.traces import TraceStep
@@ -115,7 +115,7 @@ class _Traces:
         past = None if trace is None else lambda grad_state: _past(grad_state, trace)
         back = WayBack(path=self._path, across_layers="step", past=past)
         outputs, final, saved = passage(given, back)
-        self.passes.append((_detached(given), saved))
+        self.passes.append((detached(given), saved))
         return outputs, final, final
 
     def _single(self, place: int, given: Pass) -> tuple[Tensor, States]:
@@ -176,11 +176,3 @@ def _columns(of_units: Tensor, like: Tensor) -> Tensor:
     gates = like.shape[-1] // of_units.shape[-1]
     spread = of_units.repeat(1, gates)  # (B, G·H)
     return spread.reshape(len(spread), *(1,) * (like.dim() - 2), -1)
-
-
-def _detached(given: Pass) -> Pass:
-    return given._replace(
-        x=given.x.detach(),
-        weights=[weight.detach() for weight in given.weights],
-        state=[state.detach() for state in given.state],
-    )
