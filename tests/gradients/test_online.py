@@ -37,9 +37,7 @@ def compiled(tools: Any, gradient: Any, rate: float, cell: str, depth: int, kern
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 @pytest.mark.parametrize("gradient", ALGORITHMS, ids=repr)
-def test_learning_step_by_step_equals_fit(
-    tools: Any, gradient: Any, cell: str, depth: int
-) -> None:
+def test_learning_step_by_step_equals_fit(tools: Any, gradient: Any, cell: str, depth: int) -> None:
     """`fit` takes the mean over the series, so its rate is as many times larger; and it runs the
     equation, which knows nothing of single steps."""
     if isinstance(gradient, EProp) and cell == "simple_rnn":
@@ -68,9 +66,7 @@ def test_a_prediction_follows_all_steps_and_moves_nothing(tools: Any, gradient: 
 
 
 @pytest.mark.parametrize("gradient", ALGORITHMS, ids=repr)
-def test_a_model_that_predicts_from_its_state_alone_learns_too(
-    tools: Any, gradient: Any
-) -> None:
+def test_a_model_that_predicts_from_its_state_alone_learns_too(tools: Any, gradient: Any) -> None:
     """Without return_sequences a step is the end of the series so far."""
     x, y = numbers()
     found = []

@@ -144,9 +144,7 @@ def test_a_series_that_ends_within_a_chunk_loses_nothing(tools: Any, gradient: A
 
 
 @pytest.mark.parametrize("gradient", [TBPTT(2, 5), SnAp1(2), RTRL(2)], ids=repr)
-def test_the_state_goes_on_over_the_epochs_of_an_endless_stream(
-    tools: Any, gradient: Any
-) -> None:
+def test_the_state_goes_on_over_the_epochs_of_an_endless_stream(tools: Any, gradient: Any) -> None:
     x, y = arrays(1, 24)
 
     def endless() -> Any:
@@ -221,43 +219,41 @@ def test_advice_reaches_beyond_the_chunk(tools: Any, monkeypatch: pytest.MonkeyP
 
 
 FLAT = """
-import json, resource, sys
+import json
 import numpy as np
-import gatewise
+import torch
 from gatewise.data import Stream
 from gatewise.gradients import TBPTT, SnAp1
+from gatewise.gradients.peak_memory import peak_memory
 from gatewise.layers import LSTM, Dense
 from gatewise.models import Sequential
+
+STEPS = 40_000
 
 def series(steps):
     for start in range(0, steps, 500):
         x = np.random.default_rng(start).normal(size=(500, 16)).astype("float32")
         yield x, x[:, :1]
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak(model, *data):
+    found = peak_memory(lambda: model.fit(*data, verbose=0), torch.device("cpu"))
+    return None if found is None else found / 2**20
 
 found = {}
 for name, gradient in {"TBPTT": TBPTT(250), "SnAp1": SnAp1(250)}.items():
     model = Sequential([LSTM(32, return_sequences=True, input_shape=(None, 16)), Dense(1)])
     model.compile(loss="mse", gradient=gradient)
-    model.fit(Stream([series(5_000)], chunk=500), verbose=0)
-    before = peak()
-    model.fit(Stream([series(40_000)], chunk=500), verbose=0)
-    found[name] = peak() - before
-pieces = list(series(40_000))
-x, y = (np.concatenate(part)[None] for part in zip(*pieces))
-del pieces
+    model.fit(Stream([series(1_000)], chunk=500), verbose=0)
+    found[name] = peak(model, Stream([series(STEPS)], chunk=500))
+x, y = (np.concatenate(part)[None] for part in zip(*series(STEPS)))
 model.compile(loss="mse")
-before = peak()
-model.fit(x, y, verbose=0)
-found["BPTT"] = peak() - before
+found["BPTT"] = peak(model, x, y)
 print(json.dumps(found))
 """
 
 
 def test_memory_is_flat_in_the_length_of_the_stream() -> None:
-    """Of a forty thousand steps the gates alone are 29 MiB; the stream needs none of it."""
+    """Of forty thousand steps the gates alone are 29 MiB; the stream needs none of it."""
     done = subprocess.run(
         [sys.executable, "-c", FLAT],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -266,10 +262,12 @@ def test_memory_is_flat_in_the_length_of_the_stream() -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    grown = json.loads(done.stdout)
-    assert grown["BPTT"] > 24, "the measure sees no memory at all"
-    assert grown["TBPTT"] < 6
-    assert grown["SnAp1"] < 6
+    taken = json.loads(done.stdout)
+    if taken["BPTT"] is None:
+        pytest.skip("this system lets no process begin a new peak")
+    assert taken["BPTT"] > 24
+    assert taken["TBPTT"] < 6
+    assert taken["SnAp1"] < 6
 
 
 def test_what_a_stream_cannot_do_is_refused(tools: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 import torch
 
@@ -73,14 +75,16 @@ def test_a_step_equals_its_parts(cell: str, path: str, batch: int, inputs: int, 
             torch.testing.assert_close(outputs, saved.outputs, rtol=tolerance, atol=tolerance)
             for found, wanted in zip(final, saved.final_state, strict=True):
                 torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
-            for found, wanted in zip(sum(trace, []), sum(mirror, []), strict=True):
+            for found, wanted in zip(chain(*trace), chain(*mirror), strict=True):
                 torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
             given = given._replace(state=final, x=torch.randn_like(given.x))
         grads = [torch.randn_like(state) for state in given.state]
         wanted = [
             sum(
-                (grad.repeat(1, J.shape[-1] // units).reshape(batch, *(1,) * (J.dim() - 2), -1) * J)
-                .sum(0)
+                (
+                    grad.repeat(1, J.shape[-1] // units).reshape(batch, *(1,) * (J.dim() - 2), -1)
+                    * J
+                ).sum(0)
                 for grad, J in zip(grads, influences, strict=True)
             )
             for influences in zip(*trace, strict=True)

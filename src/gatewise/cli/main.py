@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from gatewise.cli.compare_gradients import compare_gradients
 from gatewise.cli.data import data
 from gatewise.cli.demo import demo
 from gatewise.cli.evaluate import evaluate
@@ -88,6 +89,7 @@ _EXAMPLES = {
     evaluate: "gatewise evaluate japanese-vowels-run japanese-vowels --json",
     summary: "gatewise summary sensors-run --gates",
     explain: "gatewise explain japanese-vowels-run japanese-vowels",
+    compare_gradients: "gatewise compare-gradients sensors-run sensors.csv",
     data: "gatewise data japanese-vowels",
     demo: "gatewise demo --text 'and he said unto them'",
 }

@@ -56,8 +56,8 @@ class ParquetRows:
                         continue
                     if value in seen:
                         raise InputError(
-                            f"{self._path}: the rows of the series {value!r} do not stand together. "
-                            f"Sort the file by {column}."
+                            f"{self._path}: the rows of the series {value!r} do not stand "
+                            f"together. Sort the file by {column}."
                         )
                     seen.add(value)
                     starts.append(row + offset)
@@ -127,8 +127,8 @@ def _require_numbers(path: Path, name: str, kind: Any) -> None:
 
     if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
         raise InputError(
-            f"{path}: {name} holds {kind}, but a stream needs numbers. Encode it first, or read the "
-            "file with gatewise.data.read."
+            f"{path}: {name} holds {kind}, but a stream needs numbers. Encode it first, or read "
+            "the file with gatewise.data.read."
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,7 +202,9 @@ def _check_lengths(lengths: Sequence[int]) -> None:
             f"{length} steps of {name}"
             for name, length in zip(("x", "y", "sample_weight"), lengths, strict=False)
         )
-        raise InputError(f"A stream needs a row of each array for every time step, but got {counts}.")
+        raise InputError(
+            f"A stream needs a row of each array for every time step, but got {counts}."
+        )
 
 
 def _joined(parts: Sequence[Piece]) -> Piece:
@@ -265,7 +268,7 @@ def _spans(steps: int, lanes: int) -> list[tuple[int, int]]:
     if steps < lanes:
         raise InputError(f"{lanes} lanes need at least as many time steps, but there are {steps}.")
     cuts = [steps * lane // lanes for lane in range(lanes + 1)]
-    return list(zip(cuts, cuts[1:], strict=False))
+    return list(pairwise(cuts))
 
 
 def _after_another(lengths: Sequence[int], steps: int) -> list[tuple[int, int]]:

@@ -37,9 +37,7 @@ ADVISED = 0.1
 """The share of the gradient whose loss is worth a warning."""
 
 
-def measure_lags(
-    task: Task, steps: int, state: Sequence[list[Tensor]] = ()
-) -> list[float]:
+def measure_lags(task: Task, steps: int, state: Sequence[list[Tensor]] = ()) -> list[float]:
     """Return φ_0, φ_1, … for the last loss of the batch, over at most so many steps.
 
     The states of all layers count together. `.grad` stays as it is. `state`, if given, is what the

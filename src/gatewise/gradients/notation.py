@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from gatewise.errors import InputError, unknown_name
@@ -16,11 +16,11 @@ from gatewise.gradients.tbptt import TBPTT
 
 
 class _Form(NamedTuple):
-    """How an algorithm is written: the arguments in their order, and the values if there is none."""
+    """How an algorithm is written: its arguments in their order, and the values if none is."""
 
     make: Callable[..., GradientAlgorithm]
     shown: str
-    arguments: dict[str, Callable[[str], Any]]
+    arguments: Mapping[str, Callable[[str], Any]]
     alone: tuple[Any, ...] | None = ()
 
 
@@ -33,7 +33,10 @@ _EVERY = {"every": int}
 FORMS = {
     "bptt": _Form(BPTT, "bptt, bptt:sqrt or bptt:STATES", {"checkpoint": _or_word("sqrt")}),
     "tbptt": _Form(
-        TBPTT, "tbptt:K1 or tbptt:K1,K2 (K2 may be auto)", {"k1": int, "k2": _or_word("auto")}, (20,)
+        TBPTT,
+        "tbptt:K1 or tbptt:K1,K2 (K2 may be auto)",
+        {"k1": int, "k2": _or_word("auto")},
+        (20,),
     ),
     "artbp": _Form(
         ARTBP, "artbp:MEAN_LENGTH, such as artbp:20", {"mean_length": float, "alpha": float}, None

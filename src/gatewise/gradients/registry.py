@@ -23,8 +23,8 @@ ALGORITHMS: dict[str, type[GradientAlgorithm]] = {
 def get(given: str | GradientAlgorithm | Mapping[str, Any] | None) -> GradientAlgorithm:
     """Return the algorithm that `given` names or is; None is exact backpropagation through time.
 
-    A name is what `notation.parse` reads: "bptt", "tbptt" (which is `TBPTT(k1=20)`), "snap1:5". What
-    `serialize` wrote is read as well.
+    A name is what `notation.parse` reads: "bptt", "tbptt" (which is `TBPTT(k1=20)`), "snap1:5".
+    What `serialize` wrote is read as well.
 
     >>> get("tbptt").k2, get("tbptt:20,40").k2
     (20, 40)

@@ -30,6 +30,7 @@ from gatewise.gradients.passage import WayBack, detached, passage
 from gatewise.gradients.task import Differentiable, Part, Task
 from gatewise.kernels import Pass, ops
 
+
 @dataclass(frozen=True)
 class RTRL(GradientAlgorithm):
     """Learn online with the exact gradient, with a step after every `every` time steps.
@@ -123,9 +124,7 @@ class _Influenced:
             weight.grad = past if weight.grad is None else weight.grad + past
 
     @torch.no_grad()
-    def advance(
-        self, task: Task, weights: dict[str, nn.Parameter], start: int, end: int
-    ) -> None:
+    def advance(self, task: Task, weights: dict[str, nn.Parameter], start: int, end: int) -> None:
         """Make J to A · J + B."""
         if self._is_one_layer(weights):
             B, A = jacobians.of_layer(*self._ran[0], weights)

@@ -1,8 +1,9 @@
 """One time step and the traces of the weights over it, natively; the arithmetic is in ``traces.h``.
 
 A trace is the influence of each weight on the states of its own unit, on a path on which the units
-do not mix: for each state, for each weight, (B, \\*weight.shape). ``gatewise.gradients.traces`` says
-what it is for, and carries it over longer chunks with the parts of the way back.
+do not mix: for each state and each weight, the weight's shape behind an axis B.
+``gatewise.gradients.traces`` says what it is for, and carries it over longer chunks with the parts
+of the way back.
 """
 
 from __future__ import annotations
@@ -55,9 +56,7 @@ class TraceStep:
             for _ in given.state
         ]
 
-    def advance(
-        self, given: Pass, trace: Trace
-    ) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+    def advance(self, given: Pass, trace: Trace) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
         """Take the step: return the outputs (B, 1, H), the final state, the gates and what else
         the way back needs, which the next step overwrites.
 
@@ -76,8 +75,8 @@ class TraceStep:
         final = [torch.empty_like(part) for part in given.state]
         call.module.trace_step(
             call.is_double, call.layer, self.path, _matrix(x), _matrix(weights[0]),
-            _matrix(weights[1]), _address(bias), _pair(given.state), _address(mask), _address(dropout),
-            outputs.data_ptr(), _pair(final), *self._buffers, self._six(trace),
+            _matrix(weights[1]), _address(bias), _pair(given.state), _address(mask),
+            _address(dropout), outputs.data_ptr(), _pair(final), *self._buffers, self._six(trace),
         )  # fmt: skip
         return outputs, final, self._gates, self._saved
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from gatewise.training import Compiled
 from gatewise.training.online import Learner
 
 
 class Online:
     """What a model learns from one time step at a time; the part of `Model` that has a present."""
 
+    compiled: Compiled | None
     _learner: Learner | None = None
 
     def learn_one(self, x: Any, y: Any = None) -> float | None:
@@ -45,7 +47,6 @@ class Online:
         return self._learning(x).predict(x)
 
     def _learning(self, x: Any) -> Learner:
-        compiled = getattr(self, "compiled")
-        if self._learner is None or self._learner.compiled is not compiled:
+        if self._learner is None or self._learner.compiled is not self.compiled:
             self._learner = Learner(self, x)  # pyright: ignore[reportArgumentType]
         return self._learner

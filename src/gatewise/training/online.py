@@ -43,7 +43,7 @@ class Learner:
         algorithm.supports(model)
         _refuse_what_outlasts_a_step(model)
         # What a later step must look like: a word's id, or as many features.
-        self._step_shape = () if model.takes_ids else tuple(getattr(model, "input_shape")[2:])
+        self._step_shape = () if model.takes_ids else tuple(model.input_shape[2:])
         self._per_step = returns_sequences(model)
         self._drops = any(isinstance(layer, Dropout) for layer in layers_of(model))
         self._optimizer = self.compiled.bind(model)
@@ -65,9 +65,10 @@ class Learner:
                 if not finite:
                     self._optimizer.zero_grad(set_to_none=True)
                     raise NonFiniteError(
-                        f"The loss ({loss:.6g}) or its gradient is not finite at step {self._steps} "
-                        "of learn_one. The weights are those from before this step. Lower the "
-                        "learning rate or bound the gradient (clipnorm=1.0 in the optimizer)."
+                        f"The loss ({loss:.6g}) or its gradient is not finite at step "
+                        f"{self._steps} of learn_one. The weights are those from before this step. "
+                        "Lower the learning rate or bound the gradient (clipnorm=1.0 in the "
+                        "optimizer)."
                     )
                 self._optimizer.step()
             return loss

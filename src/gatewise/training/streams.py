@@ -16,9 +16,7 @@ from gatewise.training.compiled import compiled_of
 from gatewise.training.trainable import Trainable
 
 
-def streamed(
-    model: Trainable, stream: Stream, given: Mapping[str, Any], *, labels: bool
-) -> Loaded:
+def streamed(model: Trainable, stream: Stream, given: Mapping[str, Any], *, labels: bool) -> Loaded:
     """Return the chunks of a stream as batches; build the model for them if it is not built yet.
 
     `given` are arguments that a stream has itself. Raises `UnsupportedError` for a model or an
