@@ -116,6 +116,24 @@ def suggested(lags: Sequence[float], tolerance: float, *, whole: bool = False) -
     return len(lags)
 
 
+def reaching(lags: Sequence[float], tolerance: float, *, whole: bool = False) -> int | None:
+    """Return as `suggested`, but by the decay where it lies behind what was measured.
+
+    None says that the gradient does not fade, so that no number of steps would do.
+
+    >>> reaching([0.9**k for k in range(10)], 0.1), reaching([1.0] * 10, 0.1)
+    (22, None)
+    """
+    steps = suggested(lags, tolerance, whole=whole)
+    if lost(lags, steps, whole=whole) < tolerance:
+        return steps
+    rate = decay(lags)
+    if rate >= 1:
+        return None
+    tail = lags[-1] * rate / (1 - rate)
+    return len(lags) + math.ceil(math.log(tolerance * (sum(lags) + tail) / tail, rate))
+
+
 class Watch:
     """Looks at the lags of each model now and then, and remembers what it found."""
 
@@ -159,11 +177,15 @@ def _advise(task: Task, k1: int, k2: int, state: Sequence[list[Tensor]]) -> None
     lags, whole = measure_lags(task, steps, state), steps == task.steps and not state
     share = lost(lags, k2, whole=whole)
     if share > ADVISED:
-        better = max(suggested(lags, ADVISED, whole=whole), k2 + 1)
+        better = reaching(lags, ADVISED, whole=whole)
+        cure = (
+            "It does not fade, so no k2 would do: use SnAp1(), EProp() or RTRL()."
+            if better is None
+            else f"Use k2={max(better, k2 + 1)} or more."
+        )
         warnings.warn(
             f"TBPTT(k1={k1}, k2={k2}) loses about {share:.0%} of the gradient of "
-            f"'{task.model.name}', which lies more than {k2} steps back. Use k2={better} or more, "
-            "or k2='auto'.",
+            f"'{task.model.name}', which lies more than {k2} steps back. {cure}",
             TruncationWarning,
             stacklevel=2,
         )
