@@ -188,8 +188,7 @@ def test_what_does_not_fit_is_refused(table: Path, tmp_path: Path) -> None:
         ([(np.array(["a"]), x[:1])], "only numbers"),
     ):
         with pytest.raises(InputError, match=message):
-            list(Stream(series, lanes=1, chunk=8 if len(series) == 1 else 3))
-            list(Stream(series, lanes=2, chunk=3))
+            list(Stream(series, lanes=len(series), chunk=3))
     for given_ in ({"lanes": 0}, {"chunk": 2.5}, {"chunk": True}):
         with pytest.raises(InputError, match=f"{next(iter(given_))}.*a whole number from 1"):
             Stream([(x, x)], **given_)
@@ -197,7 +196,7 @@ def test_what_does_not_fit_is_refused(table: Path, tmp_path: Path) -> None:
         Stream.from_arrays(x, x, lanes=5)
     with pytest.raises(InputError, match="add up to 3, but x has 4"):
         Stream.from_arrays(x, x, lengths=[1, 2])
-    with pytest.raises(InputError, match="no column 'cold'. It has: device, heat"):
+    with pytest.raises(InputError, match=r"no column 'cold'\. It has: device, heat"):
         Stream.from_parquet(table, x=["cold"], y="state")
     with pytest.raises(InputError, match="device holds string"):
         Stream.from_parquet(table, x=["device"], y="state")
@@ -217,5 +216,5 @@ def test_gaps_and_scattered_series_of_a_file_are_refused(tmp_path: Path) -> None
     parquet.write_table(pa.table(content), path)
     with pytest.raises(InputError, match="heat is missing in row 1"):
         list(Stream.from_parquet(path, x=["heat"], y="state"))
-    with pytest.raises(InputError, match="series 'a' do not stand together. Sort the file"):
+    with pytest.raises(InputError, match=r"series 'a' do not stand together\. Sort the file"):
         Stream.from_parquet(path, x=["state"], y="state", series="device")

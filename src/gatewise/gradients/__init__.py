@@ -8,6 +8,11 @@ from __future__ import annotations
 from gatewise.gradients.artbp import ARTBP
 from gatewise.gradients.bptt import BPTT
 from gatewise.gradients.carrying import Carried
+from gatewise.gradients.comparison import (
+    GradientComparison,
+    GradientMeasure,
+    compare_gradients,
+)
 from gatewise.gradients.contract import GradientAlgorithm, Trail
 from gatewise.gradients.direct import backward
 from gatewise.gradients.eprop import EProp
@@ -26,11 +31,14 @@ __all__ = [
     "Carried",
     "EProp",
     "GradientAlgorithm",
+    "GradientComparison",
+    "GradientMeasure",
     "Part",
     "SnAp1",
     "Task",
     "Trail",
     "backward",
+    "compare_gradients",
     "get",
     "joined",
     "serialize",

@@ -134,8 +134,9 @@ class _Influenced:
                 task.model, weights, task.x[:, start:end], mask, self.carried.begin
             )
         if self._influence is not None:
-            for name, J in self._influence.items():
-                B[name] = B[name] + torch.einsum("bst,bt...->bs...", A, J)
+            for name in B:
+                J = self._influence.pop(name)  # each goes as soon as it has been used
+                B[name].add_(torch.einsum("bst,bt...->bs...", A, J))
         self._influence = B
 
     def _is_one_layer(self, weights: dict[str, nn.Parameter]) -> bool:
