@@ -153,6 +153,11 @@ def _advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> 
     fixed = (given.mask, given.recurrent_dropout, given.specification, open_kernel(given))
     advanced: Trace = []
     for number in range(len(given.state)):
+        if path == "cell" and given.specification.cell == "lstm" and number == 0:
+            # An LSTM's h reaches the next step through U alone, so on this path its trace is worth
+            # nothing.
+            advanced.append(_nothing(given) if trace is None else trace[0])
+            continue
         ones = [
             torch.full_like(state, float(other == number))
             for other, state in enumerate(given.state)
@@ -169,6 +174,10 @@ def _advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> 
                     new.add_(_columns(before, old) * old)
         advanced.append(B)
     return advanced
+
+
+def _nothing(given: Pass) -> list[Tensor]:
+    return [weight.new_zeros(len(given.x), *weight.shape) for weight in given.weights]
 
 
 def _columns(of_units: Tensor, like: Tensor) -> Tensor:
