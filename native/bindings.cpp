@@ -185,6 +185,62 @@ void input_gradient(bool is_double, const Layer& layer, Address grad_product,
     });
 }
 
+// W, U and the bias of h, and of an LSTM's c.
+using TraceArgument = std::tuple<Address, Address, Address, Address, Address, Address>;
+
+template <class To, class From>
+void spread(const TraceArgument& argument, To& trace) {
+    const auto [W, U, bias, cell_W, cell_U, cell_bias] = argument;
+    const Address addresses[2][3] = {{W, U, bias}, {cell_W, cell_U, cell_bias}};
+    for (int state = 0; state < 2; ++state)
+        for (int weight = 0; weight < 3; ++weight)
+            trace[state][weight] = at<From>(addresses[state][weight]);
+}
+
+void trace_step(bool is_double, const Layer& layer, std::string_view path,
+                const SequenceArgument& x, const MatrixArgument& W, const MatrixArgument& U,
+                Address bias, const StateArgument& state, Address mask, Address dropout,
+                Address outputs, const StateArgument& final_state, Address gates, Address saved,
+                const TraceArgument& trace) {
+    const Path way = named("path", path, paths);
+    if (layer.time != 1 || way == Path::full) {
+        throw std::invalid_argument("A trace takes single steps on a path that mixes no units.");
+    }
+    with_scalar(is_double, [&]<class S>(S) {
+        TraceStep<S> step = {
+            {layer,
+             sequence<S>(x),
+             matrix<S>(W),
+             matrix<S>(U),
+             at<const S>(bias),
+             {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
+             at<const bool>(mask),
+             at<const S>(dropout),
+             at<S>(outputs),
+             {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
+             at<S>(gates),
+             at<S>(saved)},
+            way,
+            {}};
+        spread<decltype(step.trace), S>(trace, step.trace);
+        kernels<S>().trace_step(step);
+    });
+}
+
+void trace_gradient(bool is_double, const Layer& layer, const StateArgument& grad_state,
+                    const TraceArgument& trace, Address grad_W, Address grad_U,
+                    Address grad_bias) {
+    with_scalar(is_double, [&]<class S>(S) {
+        TraceGradient<S> call = {
+            layer,
+            {at<const S>(std::get<0>(grad_state)), at<const S>(std::get<1>(grad_state))},
+            {},
+            {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)}};
+        spread<decltype(call.trace), const S>(trace, call.trace);
+        kernels<S>().trace_gradient(call);
+    });
+}
+
 // An open stream, closed with the object that Python holds.
 class StreamOwner {
 public:
@@ -274,6 +330,8 @@ NB_MODULE(_native, module) {
                       const StateArgument&>())
         .def("step", &StreamOwner::step);
     module.def("rmsprop", &rmsprop);
+    module.def("trace_step", &trace_step);
+    module.def("trace_gradient", &trace_gradient);
     module.def("multiply_adds", &multiply_adds);
     module.def("keep_freed_memory", &keep_freed_memory,
                "Have the C library keep freed memory; return whether it does.");

@@ -126,6 +126,23 @@ struct Rmsprop {
     int threads;  // at most this many; the bits of the result do not depend on it
 };
 
+// One time step, and the traces of the weights over it. `trace` is, for each state, that of W
+// (B, I, GH), U (B, H, GH) and the bias, (B, GH) or (B, 2, GH): of the step before, overwritten.
+template <class S>
+struct TraceStep {
+    Forward<S> forward;  // of a layer of time 1, with the gates; final_state is not `state`
+    Path path;           // diagonal or cell
+    S* trace[2][3];
+};
+
+template <class S>
+struct TraceGradient {
+    Layer layer;
+    const S* grad_state[2];  // (B, H) each: cotangents of the states after the step; null: zeros
+    const S* trace[2][3];
+    S* grad[3];  // (I, GH), (H, GH) and (GH) or (2, GH), null: no bias; summed over B
+};
+
 // One step of a stream, for a layer of time 1.
 template <class S>
 struct StreamStep {
@@ -153,6 +170,9 @@ struct Kernels {
     Stream<S>* (*open_stream)(const Forward<S>&);
     void (*step_stream)(Stream<S>&, const StreamStep<S>&);
     void (*close_stream)(Stream<S>*);
+
+    void (*trace_step)(const TraceStep<S>&);
+    void (*trace_gradient)(const TraceGradient<S>&);
 
     // Does nothing but multiply-adds in this many threads, and returns their number.
     double (*multiply_adds)(int threads, Index rounds);

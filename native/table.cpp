@@ -4,6 +4,7 @@
 #include "gradients.h"
 #include "peak.h"
 #include "rmsprop.h"
+#include "traces.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -54,8 +55,14 @@ void close_stream(Stream<S>* stream) {
 }
 
 template <class S>
-constexpr Kernels<S> table = {forward,     backward_scan, weight_gradient, input_gradient, rmsprop,
-                              open_stream, step_stream,   close_stream,  multiply_adds<S>};
+void trace_step(const TraceStep<S>& step) {
+    TraceLoop(step, forward<S>, backward_scan<S>).run();
+}
+
+template <class S>
+constexpr Kernels<S> table = {forward,        backward_scan, weight_gradient, input_gradient,
+                              rmsprop,        open_stream,   step_stream,     close_stream,
+                              trace_step<S>,  trace_gradient, multiply_adds<S>};
 
 }  // namespace
 

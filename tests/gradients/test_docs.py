@@ -26,4 +26,4 @@ def test_the_blocks_print_what_the_document_shows() -> None:
         else:
             assert printed == block
             compared += 1
-    assert compared == 4
+    assert compared == 7

@@ -49,6 +49,10 @@ def test_what_is_lost_adds_up() -> None:
     assert lag.lost(growing, 5) == 1.0
     assert lag.suggested(growing, 0.1) == 10
     assert lag.suggested([0.9**k for k in range(60)], 0.1) == 22  # 0.9^22 < 0.1 < 0.9^21
+    for measured in (5, 12, 60):  # by the decay where less was measured
+        assert lag.reaching([0.9**k for k in range(measured)], 0.1) == 22
+    assert lag.reaching(growing, 0.1) is None
+    assert lag.reaching(growing, 0.1, whole=True) == 10
 
 
 def test_auto_takes_the_least_window_within_the_tolerance(tools: Any) -> None:

@@ -78,11 +78,30 @@ def compile_model(model: Sequential, task: str, settings: Settings) -> None:
     from gatewise.optimizers import Adam
 
     numbers = task in _NUMBERS
+    _check_gradient(settings)
     model.compile(
         optimizer=Adam(settings.learning_rate, clipnorm=settings.clipnorm),
         loss="mse" if numbers else "sparse_categorical_crossentropy",
         metrics=["mae"] if numbers else ["accuracy"],
+        gradient=settings.gradient,
     )
+
+
+def _check_gradient(settings: Settings) -> None:
+    """Raise `InputError`, with the option to give, where the settings contradict each other."""
+    from gatewise.gradients import RTRL, get
+
+    algorithm = get(settings.gradient)
+    if algorithm.online and settings.bidirectional:
+        raise InputError(
+            f"--gradient {settings.gradient} goes forward through time, and this model reads the "
+            "series backwards, too. Add --one-direction, or take --gradient bptt:sqrt or artbp:20."
+        )
+    if isinstance(algorithm, RTRL) and (settings.recurrent_dropout or settings.embedding_dropout):
+        raise InputError(
+            f"--gradient {settings.gradient} takes no dropout in front of the states. Add "
+            "--recurrent-dropout 0, or take --gradient snap1."
+        )
 
 
 def model_of_function(reference: str, shape: DataShape, settings: Settings) -> Sequential:
@@ -106,6 +125,11 @@ def model_of_function(reference: str, shape: DataShape, settings: Settings) -> S
     model: Any = function(shape.tokens or shape.features, shape.outputs)
     if not isinstance(model, Sequential):
         raise InputError(f"--model: {name} returned a {type(model).__name__}. {form}")
+    if model.compiled is not None and settings.gradient != "bptt":
+        raise InputError(
+            f"--gradient {settings.gradient}: {name} compiles its model itself. Give compile "
+            f"gradient={settings.gradient!r} there, or leave the compiling to this command."
+        )
     if model.compiled is None:
         compile_model(model, shape.task, settings)
     if not model.built:

@@ -58,6 +58,7 @@ class Settings:
     batch_size: int
     learning_rate: float
     clipnorm: float
+    gradient: str
 
 
 def defaults(shape: DataShape) -> Settings:
@@ -110,6 +111,7 @@ def defaults(shape: DataShape) -> Settings:
         learning_rate=0.003 if shape.task == "forecasting" else 0.001,
         # Recurrent gradients burst now and then.
         clipnorm=1.0,
+        gradient="bptt",
     )
 
 

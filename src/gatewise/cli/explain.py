@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from gatewise.cli.model_file import open_model, open_reading_model
-
-if TYPE_CHECKING:
-    from gatewise.models import Sequential
 
 _MEASURED = 32  # series in the batch that answers the questions
 
@@ -30,6 +27,7 @@ def explain(
     One step of training is measured on the first series of DATA and taken back: the file of the
     model stays as it is.
     """
+    from gatewise.cli.labelled import labelled_batch
     from gatewise.inspect import (
         measure_gradient_flow,
         measure_parameters,
@@ -51,16 +49,7 @@ def explain(
             f"gatewise explain {model} DATA."
         )
         return
-    x, y, mask = _batch(opened, source)
+    x, y, mask = labelled_batch(opened, source, _MEASURED)
     typer.echo(f"\n{render_training(measure_training(opened, x, y, mask=mask))}")
     typer.echo(f"\n{render_sharing(measure_sharing(opened, x, y, mask=mask))}")
     typer.echo(f"\n{render_gradient_flow(measure_gradient_flow(opened, x, y, mask=mask))}")
-
-
-def _batch(model: Sequential, source: str) -> tuple[Any, Any, Any]:
-    """Return the first series with labels, padded, their targets and the mask."""
-    from gatewise.cli.labelled import labelled_data
-    from gatewise.data.padded import padded_batch
-
-    data = labelled_data(source, model.preprocessing)
-    return padded_batch(model.preprocessing, data.take(range(min(_MEASURED, len(data)))))

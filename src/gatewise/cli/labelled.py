@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewise.errors import InputError
 
 if TYPE_CHECKING:
     from gatewise.data import SeriesData, SeriesPreprocessor
+    from gatewise.models import Sequential
 
 
 def labelled_data(source: str, preprocessing: SeriesPreprocessor) -> SeriesData:
@@ -27,3 +28,11 @@ def labelled_data(source: str, preprocessing: SeriesPreprocessor) -> SeriesData:
             f"{source} has no labels ({target}), which this needs. To get them: gatewise predict."
         )
     return preprocessing.aligned(data)
+
+
+def labelled_batch(model: Sequential, source: str, series: int) -> tuple[Any, Any, Any]:
+    """Return the first series with labels, padded, their targets and the mask."""
+    from gatewise.data.padded import padded_batch
+
+    data = labelled_data(source, model.preprocessing)
+    return padded_batch(model.preprocessing, data.take(range(min(series, len(data)))))

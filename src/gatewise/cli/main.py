@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from gatewise.cli.compare_gradients import compare_gradients
 from gatewise.cli.data import data
 from gatewise.cli.demo import demo
 from gatewise.cli.evaluate import evaluate
@@ -90,6 +91,7 @@ _EXAMPLES = {
     summary: "gatewise summary sensors-run --gates",
     explain: "gatewise explain japanese-vowels-run japanese-vowels",
     report: "gatewise report japanese-vowels-run -o report.html",
+    compare_gradients: "gatewise compare-gradients sensors-run sensors.csv",
     data: "gatewise data japanese-vowels",
     demo: "gatewise demo --text 'and he said unto them'",
 }

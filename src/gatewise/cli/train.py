@@ -65,6 +65,12 @@ def train(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Series a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Of Adam.")] = None,
+    gradient: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="How it flows through time: tbptt:20,40, snap1, artbp:20 …"
+        ),
+    ] = None,
     validation: Annotated[
         float | None,
         typer.Option(min=0.01, max=0.9, help="The share of the training part that validates."),
@@ -92,6 +98,7 @@ def train(
     model.safetensors, history.csv, run.toml and, with the extra `report`, report.html.
     """
     from gatewise.cli.training_run import run
+    from gatewise.gradients.notation import parse
 
     if resume is not None:
         _refuse_others(context, "resume", {"source", "as_json"})
@@ -105,6 +112,8 @@ def train(
             raise InputError(
                 "Name a FILE to train on, or a bundled set: gatewise train japanese-vowels."
             )
+        if gradient is not None:
+            parse(gradient)  # before the data are read
         chosen = {name.name: context.params.get(name.name) for name in fields(Settings)}
         plan = Plan(
             source=source,

@@ -20,11 +20,13 @@ from gatewise.data.season import season
 from gatewise.data.series_data import Columns, Missing, MissingReport, SeriesData, Task
 from gatewise.data.series_preprocessor import SeriesPreprocessor
 from gatewise.data.splits import Split, make_windows, split
+from gatewise.data.stream import Chunk, Stream
 from gatewise.data.vocabulary import Vocabulary
 
 __all__ = [
     "PREPROCESSORS",
     "Available",
+    "Chunk",
     "Columns",
     "Missing",
     "MissingReport",
@@ -33,6 +35,7 @@ __all__ = [
     "SeriesPreprocessor",
     "Split",
     "StandardScaler",
+    "Stream",
     "Task",
     "Vocabulary",
     "available",

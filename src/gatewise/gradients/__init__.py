@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from gatewise.gradients.artbp import ARTBP
 from gatewise.gradients.bptt import BPTT
-from gatewise.gradients.contract import GradientAlgorithm
+from gatewise.gradients.carrying import Carried
+from gatewise.gradients.comparison import (
+    GradientComparison,
+    GradientMeasure,
+    compare_gradients,
+)
+from gatewise.gradients.contract import GradientAlgorithm, Trail
 from gatewise.gradients.direct import backward
 from gatewise.gradients.eprop import EProp
 from gatewise.gradients.registry import ALGORITHMS, get, serialize
@@ -22,12 +28,17 @@ __all__ = [
     "BPTT",
     "RTRL",
     "TBPTT",
+    "Carried",
     "EProp",
     "GradientAlgorithm",
+    "GradientComparison",
+    "GradientMeasure",
     "Part",
     "SnAp1",
     "Task",
+    "Trail",
     "backward",
+    "compare_gradients",
     "get",
     "joined",
     "serialize",

@@ -86,7 +86,7 @@ class ARTBP(GradientAlgorithm):
             since = 1 if factors[-1] == 0 else since + 1
         return factors
 
-    def gradients(self, task: Task) -> Iterator[Part]:
+    def gradients(self, task: Task, trail: None = None) -> Iterator[Part]:
         """Yield for each segment that holds a loss."""
         factors = self.draw(task.steps - 1)
         try:

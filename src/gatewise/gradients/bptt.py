@@ -62,7 +62,7 @@ class BPTT(GradientAlgorithm):
         if self.checkpoint is not None:
             require_fused("BPTT(checkpoint=...)", model)
 
-    def gradients(self, task: Task) -> Iterator[Part]:
+    def gradients(self, task: Task, trail: None = None) -> Iterator[Part]:
         """Yield once: the whole gradient of the whole objective."""
         steer = None
         if self.checkpoint is not None:

@@ -46,9 +46,13 @@ class Carried:
         with steering(lambda given: self._pass(given, before, leaves)):
             yield
 
-    def forget(self) -> None:
+    def start_over(self) -> None:
         """Let the next piece begin with the states that the model gives it."""
         self.end = []
+
+    def forget(self, lanes: Tensor) -> None:
+        """Let these series (B,) begin the next piece from zero."""
+        self.end = [[cleared(state, lanes) for state in states] for states in self.end]
 
     def _pass(
         self, given: Pass, before: list[list[Tensor]], leaves: bool
@@ -62,6 +66,11 @@ class Carried:
         outputs, final, carried = self._way(place, given)
         self.end.append(list(carried if self._attached else [s.detach() for s in carried]))
         return outputs, final
+
+
+def cleared(values: Tensor, lanes: Tensor) -> Tensor:
+    """Return values (B, …) with zeros in the rows where `lanes` (B,) is True."""
+    return values.masked_fill(lanes.reshape(-1, *(1,) * (values.dim() - 1)), 0)
 
 
 @contextmanager

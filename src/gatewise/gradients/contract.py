@@ -27,10 +27,28 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
-from gatewise.errors import InputError
+from torch import Tensor
+
+from gatewise.errors import InputError, UnsupportedError
 from gatewise.gradients.task import Differentiable, Part, Task
+
+
+class Trail(Protocol):
+    """What an online algorithm carries from one chunk of a stream to the next.
+
+    States, and whatever else its past is worth to it: an influence, traces, the last few inputs.
+    """
+
+    @property
+    def states(self) -> list[list[Tensor]]:
+        """The states after the last step, for each pass of the model; empty before the first."""
+        ...
+
+    def forget(self, lanes: Tensor) -> None:
+        """Let the series where `lanes` (B,) is True begin anew, from a state of zeros."""
+        ...
 
 
 class GradientAlgorithm(ABC):
@@ -54,12 +72,26 @@ class GradientAlgorithm(ABC):
     def supports(self, model: Differentiable) -> None:
         """Raise `UnsupportedError`, with the alternative, for a model that it cannot serve."""
 
+    @property
+    def stride(self) -> int | None:
+        """After how many time steps a gradient is due; None where it comes once, at the end."""
+        return None
+
+    def open(self) -> Trail:
+        """Return the trail of a stream that begins here; `UnsupportedError` unless online."""
+        raise UnsupportedError(
+            f"{self.name} keeps something for every time step until a series ends, and the end of "
+            "a stream may never come. Use gradient=TBPTT(k1) or, with a gradient that reaches "
+            "further back, SnAp1(), EProp() or RTRL()."
+        )
+
     @abstractmethod
-    def gradients(self, task: Task) -> Iterator[Part]:
+    def gradients(self, task: Task, trail: Any = None) -> Iterator[Part]:
         """Fill the weights' `.grad` with one part of the gradient after the other.
 
         With the weights held, the parts add up to the algorithm's gradient of the whole objective.
         The training loop takes an optimizer step after each, and the algorithm goes on from there.
+        With a `trail`, that of `open`, the task is the next chunk of a stream.
         """
 
     def get_config(self) -> dict[str, Any]:

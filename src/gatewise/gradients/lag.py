@@ -37,10 +37,11 @@ ADVISED = 0.1
 """The share of the gradient whose loss is worth a warning."""
 
 
-def measure_lags(task: Task, steps: int) -> list[float]:
+def measure_lags(task: Task, steps: int, state: Sequence[list[Tensor]] = ()) -> list[float]:
     """Return φ_0, φ_1, … for the last loss of the batch, over at most so many steps.
 
-    The states of all layers count together. `.grad` stays as it is.
+    The states of all layers count together. `.grad` stays as it is. `state`, if given, is what the
+    layers' states are before the task's first step.
     """
     ends = range(task.steps, 0, -1)
     end = next((end for end in ends if task.has_loss(end - 1, end)), task.steps)
@@ -52,6 +53,7 @@ def measure_lags(task: Task, steps: int) -> list[float]:
         return outputs, final, final
 
     carried = Carried(watched)
+    carried.end = list(state)
     with torch.random.fork_rng(devices=[]):
         with torch.no_grad():
             for first in range(0, start, steps):
@@ -114,6 +116,24 @@ def suggested(lags: Sequence[float], tolerance: float, *, whole: bool = False) -
     return len(lags)
 
 
+def reaching(lags: Sequence[float], tolerance: float, *, whole: bool = False) -> int | None:
+    """Return as `suggested`, but by the decay where it lies behind what was measured.
+
+    None says that the gradient does not fade, so that no number of steps would do.
+
+    >>> reaching([0.9**k for k in range(10)], 0.1), reaching([1.0] * 10, 0.1)
+    (22, None)
+    """
+    steps = suggested(lags, tolerance, whole=whole)
+    if lost(lags, steps, whole=whole) < tolerance:
+        return steps
+    rate = decay(lags)
+    if rate >= 1:
+        return None
+    tail = lags[-1] * rate / (1 - rate)
+    return len(lags) + math.ceil(math.log(tolerance * (sum(lags) + tail) / tail, rate))
+
+
 class Watch:
     """Looks at the lags of each model now and then, and remembers what it found."""
 
@@ -121,36 +141,51 @@ class Watch:
         self._batches: WeakKeyDictionary[object, int] = WeakKeyDictionary()
         self._spans: WeakKeyDictionary[object, int] = WeakKeyDictionary()
 
-    def span(self, task: Task, k1: int, k2: int | Literal["auto"] | None, tolerance: float) -> int:
-        """Return how far to go back in this batch, and warn where that is too short."""
+    def span(
+        self,
+        task: Task,
+        k1: int,
+        k2: int | Literal["auto"] | None,
+        tolerance: float,
+        state: Sequence[list[Tensor]] = (),
+    ) -> int:
+        """Return how far to go back in this batch, and warn where that is too short.
+
+        `state` says that the batch goes on from there: it is a chunk of a stream.
+        """
         model = task.model
         number = self._batches.get(model, 0)
         self._batches[model] = number + 1
         if k2 == "auto":
             if number % EVERY == 0:
                 steps = min(task.steps, LONGEST)
-                lags = measure_lags(task, steps)
-                found = suggested(lags, tolerance, whole=steps == task.steps)
+                lags = measure_lags(task, steps, state)
+                whole = steps == task.steps and not state
+                found = suggested(lags, tolerance, whole=whole)
                 self._spans[model] = max(k1, found)
             return self._spans[model]
         assert k2 is not None
         # The first batches of an untrained model say little.
-        if number % EVERY == EVERY // 2 and k2 < task.steps and _steerable(task):
-            _advise(task, k1, k2)
+        if number % EVERY == EVERY // 2 and (k2 < task.steps or state) and _steerable(task):
+            _advise(task, k1, k2, state)
         return k2
 
 
-def _advise(task: Task, k1: int, k2: int) -> None:
+def _advise(task: Task, k1: int, k2: int, state: Sequence[list[Tensor]]) -> None:
     """Warn where the truncation loses much."""
     steps = min(task.steps, max(2 * k2, 8), LONGEST)
-    lags, whole = measure_lags(task, steps), steps == task.steps
+    lags, whole = measure_lags(task, steps, state), steps == task.steps and not state
     share = lost(lags, k2, whole=whole)
     if share > ADVISED:
-        better = max(suggested(lags, ADVISED, whole=whole), k2 + 1)
+        better = reaching(lags, ADVISED, whole=whole)
+        cure = (
+            "It does not fade, so no k2 would do: use SnAp1(), EProp() or RTRL()."
+            if better is None
+            else f"Use k2={max(better, k2 + 1)} or more."
+        )
         warnings.warn(
             f"TBPTT(k1={k1}, k2={k2}) loses about {share:.0%} of the gradient of "
-            f"'{task.model.name}', which lies more than {k2} steps back. Use k2={better} or more, "
-            "or k2='auto'.",
+            f"'{task.model.name}', which lies more than {k2} steps back. {cure}",
             TruncationWarning,
             stacklevel=2,
         )

@@ -46,6 +46,15 @@ def open_kernel(given: Pass) -> str:
     return "reference" if given.kernel == "cudnn" else given.kernel
 
 
+def detached(given: Pass) -> Pass:
+    """Return the pass without what its tensors were computed from."""
+    return given._replace(
+        x=given.x.detach(),
+        weights=[weight.detach() for weight in given.weights],
+        state=[state.detach() for state in given.state],
+    )
+
+
 class _Passage(torch.autograd.Function):
     @staticmethod
     def forward(

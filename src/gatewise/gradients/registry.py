@@ -10,6 +10,7 @@ from gatewise.gradients.artbp import ARTBP
 from gatewise.gradients.bptt import BPTT
 from gatewise.gradients.contract import GradientAlgorithm
 from gatewise.gradients.eprop import EProp
+from gatewise.gradients.notation import parse
 from gatewise.gradients.rtrl import RTRL
 from gatewise.gradients.snap import SnAp1
 from gatewise.gradients.tbptt import TBPTT
@@ -18,25 +19,22 @@ ALGORITHMS: dict[str, type[GradientAlgorithm]] = {
     algorithm.__name__: algorithm for algorithm in (BPTT, TBPTT, ARTBP, RTRL, SnAp1, EProp)
 }
 
-_DEFAULTS: dict[str, GradientAlgorithm] = {"bptt": BPTT(), "tbptt": TBPTT(k1=20)}
-
 
 def get(given: str | GradientAlgorithm | Mapping[str, Any] | None) -> GradientAlgorithm:
     """Return the algorithm that `given` names or is; None is exact backpropagation through time.
 
-    "bptt" is `BPTT()`, "tbptt" is `TBPTT(k1=20)`. What `serialize` wrote is read as well.
+    A name is what `notation.parse` reads: "bptt", "tbptt" (which is `TBPTT(k1=20)`), "snap1:5".
+    What `serialize` wrote is read as well.
 
-    >>> get("tbptt").k2
-    20
+    >>> get("tbptt").k2, get("tbptt:20,40").k2
+    (20, 40)
     """
     if given is None:
-        return _DEFAULTS["bptt"]
+        return BPTT()
     if isinstance(given, GradientAlgorithm):
         return given
     if isinstance(given, str):
-        if given not in _DEFAULTS:
-            raise _unknown(given)
-        return _DEFAULTS[given]
+        return parse(given)
     if isinstance(given, Mapping):
         if given.get("class_name") not in ALGORITHMS:
             raise unknown_name("gradient", given.get("class_name"), ALGORITHMS)
@@ -46,7 +44,7 @@ def get(given: str | GradientAlgorithm | Mapping[str, Any] | None) -> GradientAl
             f"gradient is the class {given.__name__}; give an object: {given.__name__}(...)."
         )
     raise InputError(
-        'gradient expected "bptt", "tbptt" or an object of gatewise.gradients '
+        'gradient expected a name such as "bptt" or "tbptt:20" or an object of gatewise.gradients '
         f"({', '.join(ALGORITHMS)}) but got {given!r}."
     )
 
@@ -63,14 +61,3 @@ def serialize(algorithm: GradientAlgorithm) -> dict[str, Any]:
             f"{type(algorithm).__name__}."
         )
     return {"class_name": type(algorithm).__name__, "config": algorithm.get_config()}
-
-
-def _unknown(given: str) -> Exception:
-    """Return the error for a name, with the class to write where there is one."""
-    for name in ALGORITHMS:
-        if name.lower() == given.lower().replace("-", "").replace("_", ""):
-            return InputError(
-                f"gradient={given!r} has arguments: give an object of gatewise.gradients, such as "
-                f"{name}({'mean_length=20' if name == 'ARTBP' else ''})."
-            )
-    return unknown_name("gradient", given, _DEFAULTS)

@@ -21,12 +21,14 @@ import torch
 from torch import Tensor, cat, nn
 
 from gatewise.errors import UnsupportedError
-from gatewise.gradients.carrying import Carried, same_noise
+from gatewise.gradients import jacobians
+from gatewise.gradients.carrying import Carried, States, cleared, same_noise, straight
 from gatewise.gradients.contract import GradientAlgorithm, whole_steps
+from gatewise.gradients.jacobians import Influence
 from gatewise.gradients.layout import layers_of, recurrent_layers, require_pieces
+from gatewise.gradients.passage import WayBack, detached, passage
 from gatewise.gradients.task import Differentiable, Part, Task
-
-Influence = dict[str, Tensor]  # for each weight: (B, S, *weight.shape)
+from gatewise.kernels import Pass, ops
 
 
 @dataclass(frozen=True)
@@ -61,83 +63,97 @@ class RTRL(GradientAlgorithm):
                     "recurrent layer, or use gradient=SnAp1() or BPTT()."
                 )
 
-    def gradients(self, task: Task) -> Iterator[Part]:
+    @property
+    def stride(self) -> int:
+        return self.every
+
+    def open(self) -> _Influenced:
+        return _Influenced()
+
+    def gradients(self, task: Task, trail: _Influenced | None = None) -> Iterator[Part]:
         """Yield for each chunk that holds a loss."""
         task = task.ending_together()
         weights = _influencing(task.model)
         _refuse_too_large(task, weights)
-        chunk = _Chunk(task, weights)
-        influence: Influence | None = None
+        states = self.open() if trail is None else trail
         with same_noise(task.model) as next_piece:
             for start, end in task.chunks(self.every):
                 next_piece()
                 learns = task.has_loss(start, end)
-                with torch.set_grad_enabled(learns), chunk.carried.piece(leaves=True):
+                with torch.set_grad_enabled(learns), states.carried.piece(leaves=True):
                     prediction, mask = task.forward(start, end)
                 part = None
                 if learns:
                     part = task.backward(task.part(start, end, prediction, mask))
-                    if influence is not None:
-                        chunk.add_past(influence)
-                if end < task.steps:
-                    influence = chunk.advanced(influence, start, end)
+                    states.add_past(weights)
+                if end < task.steps or trail is not None:
+                    states.advance(task, weights, start, end)
                 if part is not None:
                     yield part
 
 
-class _Chunk:
-    """One chunk of the sequence, all layers' states together as one state of S numbers."""
+class _Influenced:
+    """All layers' states together as one state of S numbers, and J: what the weights did to it."""
 
-    def __init__(self, task: Task, weights: dict[str, nn.Parameter]) -> None:
-        self._task, self._weights = task, weights
-        self.carried = Carried()
+    def __init__(self) -> None:
+        self.carried = Carried(self._pass)
+        self._influence: Influence | None = None
+        self._ran: list[tuple[Pass, ops.Saved]] = []
 
-    def add_past(self, influence: Influence) -> None:
+    @property
+    def states(self) -> list[list[Tensor]]:
+        return self.carried.end
+
+    def forget(self, lanes: Tensor) -> None:
+        self.carried.forget(lanes)
+        if self._influence is not None:
+            self._influence = {name: cleared(J, lanes) for name, J in self._influence.items()}
+
+    def add_past(self, weights: dict[str, nn.Parameter]) -> None:
         """Add g_0 · J to the gradients."""
+        if self._influence is None:
+            return
         grads = [
             torch.zeros_like(state) if state.grad is None else state.grad
             for states in self.carried.begin
             for state in states
         ]
         g_0 = cat(grads, dim=-1)  # (B, S)
-        for name, weight in self._weights.items():
-            past = torch.einsum("bs,bs...->...", g_0, influence[name])
+        for name, weight in weights.items():
+            past = torch.einsum("bs,bs...->...", g_0, self._influence[name])
             weight.grad = past if weight.grad is None else weight.grad + past
 
-    def advanced(self, influence: Influence | None, start: int, end: int) -> Influence:
-        """Return A · J + B, series by series."""
-        rows: list[Influence] = []
-        for row in range(len(self._task.x)):
-            before = [
-                [state[row : row + 1].detach() for state in states] for states in self.carried.begin
-            ]
-            B, A = self._jacobians(start, end, row, before)
-            if influence is not None:
-                for name in B:
-                    B[name] = B[name] + torch.tensordot(A, influence[name][row], dims=1)
-            rows.append(B)
-        return {name: torch.stack([row[name] for row in rows]) for name in self._weights}
+    @torch.no_grad()
+    def advance(self, task: Task, weights: dict[str, nn.Parameter], start: int, end: int) -> None:
+        """Make J to A · J + B."""
+        if self._is_one_layer(weights):
+            B, A = jacobians.of_layer(*self._ran[0], weights)
+        else:
+            mask = None if task.mask is None else task.mask[:, start:end]
+            B, A = jacobians.of_model(
+                task.model, weights, task.x[:, start:end], mask, self.carried.begin
+            )
+        if self._influence is not None:
+            for name in B:
+                J = self._influence.pop(name)  # each goes as soon as it has been used
+                B[name].add_(torch.einsum("bst,bt...->bs...", A, J))
+        self._influence = B
 
-    def _jacobians(
-        self, start: int, end: int, row: int, states: list[list[Tensor]]
-    ) -> tuple[Influence, Tensor]:
-        """Return B and A of one series over the chunk: (S, *weight.shape) each, and (S, S)."""
-        task = self._task
-        x = task.x[row : row + 1, start:end]
-        mask = None if task.mask is None else task.mask[row : row + 1, start:end]
+    def _is_one_layer(self, weights: dict[str, nn.Parameter]) -> bool:
+        """Whether the states are those of one pass, and only its weights act on them."""
+        if len(self._ran) != 1:
+            return False
+        own = {weight.data_ptr() for weight in self._ran[0][0].weights}
+        return all(weight.data_ptr() in own for weight in weights.values())
 
-        def end_state(weights: dict[str, Tensor], states: list[list[Tensor]]) -> Tensor:
-            carried = Carried(attached=True)
-            carried.end = states
-            with carried.piece():
-                torch.func.functional_call(task.model, weights, (x, mask))  # pyright: ignore
-            return cat([part.squeeze(0) for after in carried.end for part in after])
-
-        weights = {name: weight.detach() for name, weight in self._weights.items()}
-        with torch.enable_grad():
-            B, A = torch.func.jacrev(end_state, argnums=(0, 1))(weights, states)
-        columns = [part.squeeze(1) for after in A for part in after]  # (S, H) each
-        return {name: found.detach() for name, found in B.items()}, cat(columns, dim=1).detach()
+    def _pass(self, place: int, given: Pass) -> tuple[Tensor, States, States]:
+        if place == 0:
+            self._ran = []
+        if not given.specification.fusable:
+            return straight(place, given)
+        outputs, final, saved = passage(given, WayBack())
+        self._ran.append((detached(given), saved))
+        return outputs, final, final
 
 
 def _below_the_last(model: Differentiable) -> list[nn.Module]:

@@ -71,7 +71,7 @@ class Task:
 
     `check` looks at labels before they are used; `clear` is called before each gradient (`fit`
     forgets the last one, where gradients are to be summed nothing happens), `penalty` is the sum of
-    the model's weight penalties.
+    the model's weight penalties. What is not `labelled` moves the states on and has no loss.
     """
 
     model: Differentiable
@@ -83,6 +83,7 @@ class Task:
     check: Callable[[Tensor, Tensor, Tensor | None], None] | None = None
     clear: Callable[[], None] = field(default=lambda: None)
     penalty: Callable[[], Tensor | None] = field(default=lambda: None)
+    labelled: bool = True
 
     @property
     def steps(self) -> int:
@@ -130,9 +131,11 @@ class Task:
 
     def has_loss(self, start: int, stop: int) -> bool:
         """Whether any loss falls on these time steps."""
+        if not self.labelled:
+            return False
         if not self.per_step:
             return stop == self.steps
-        return self._weights is None or bool(self._weights[:, start:stop].any())
+        return self._counts is None or bool(self._counts[:, start:stop].any())
 
     def part(self, start: int, stop: int, prediction: Tensor, mask: Tensor | None) -> Part:
         """Return the share of the objective whose losses fall on these time steps.
@@ -199,6 +202,15 @@ class Task:
         with torch.no_grad(), steering(skip):
             self.forward(0, self.steps)
         return found[0]
+
+    @cached_property
+    def _counts(self) -> Tensor | None:
+        """Where a step's loss counts at all (B, T), or None where each does."""
+        counts, weight = self._weights, self.sample_weight
+        if weight is None:
+            return counts
+        some = weight.reshape(len(weight), -1).expand(len(weight), self.steps) != 0
+        return some if counts is None else some & (counts != 0)
 
     @cached_property
     def _weights(self) -> Tensor | None:

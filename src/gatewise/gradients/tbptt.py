@@ -16,8 +16,8 @@ chunk after chunk, each beginning where the last one ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor, cat
 
 from gatewise.errors import InputError
 from gatewise.gradients import lag
-from gatewise.gradients.carrying import Carried, States, same_noise
+from gatewise.gradients.carrying import Carried, States, cleared, same_noise
 from gatewise.gradients.contract import GradientAlgorithm, whole_steps
 from gatewise.gradients.layout import (
     require_fused,
@@ -97,53 +97,115 @@ class TBPTT(GradientAlgorithm):
         if self.k2 == "auto":
             require_fused("TBPTT(k2='auto')", model)
 
-    def gradients(self, task: Task) -> Iterator[Part]:
+    @property
+    def stride(self) -> int:
+        return self.k1
+
+    def open(self) -> _Window:
+        return _Window()
+
+    def gradients(self, task: Task, trail: _Window | None = None) -> Iterator[Part]:
         """Yield for each window that holds a loss."""
         task = task.ending_together()
-        k2 = self._watch.span(task, self.k1, self.k2, self.tolerance)
+        window = self.open() if trail is None else trail
+        k2 = self._watch.span(task, self.k1, self.k2, self.tolerance, window.states)
+        window.receive(task)
         ends = [end for _, end in task.chunks(self.k1)] if task.per_step else [task.steps]
-        window = _Window()
+        # Of a stream the next window ends k1 steps behind this chunk.
+        beyond = task.steps if trail is None else task.steps + self.k1
         with same_noise(task.model) as next_piece:
-
-            def run_piece(start: int, end: int, keep: int) -> tuple[Tensor, Tensor | None]:
-                window.keep = keep
-                next_piece()
-                if start == 0 and takes_pieces_of_target(task.model):
-                    # Every window that begins here begins with what the encoder hands over.
-                    window.carried.forget()
-                with window.carried.piece():
-                    return task.forward(start, end)
-
-            if not task.per_step:
-                # Up to where the one window begins nothing goes back.
-                with torch.no_grad():
-                    for start in range(0, task.steps - k2, k2):
-                        end = min(start + k2, task.steps - k2)
-                        run_piece(start, end, end - start)
             done = 0
-            for end, following in zip(ends, [*ends[1:], task.steps], strict=True):
-                start = max(0, end - k2)
-                keep = max(0, following - k2) - start
-                prediction, mask = run_piece(start, end, keep)
+            for end, following in zip(ends, [*ends[1:], beyond], strict=True):
+                window.move_to(end - k2, k2, next_piece)
+                next_piece()
+                prediction, mask = window.run(end, following - k2)
                 if task.has_loss(done, end):
                     yield task.backward(task.part(done, end, prediction, mask))
                 done = end
+        window.keep_recent()
 
 
 class _Window:
-    """Runs a window and keeps the state `keep` steps after its beginning: there the next begins."""
+    """The stored state, the steps from there on, and what runs them.
+
+    Steps are counted from the beginning of the task; those from the chunk before are negative.
+    """
 
     def __init__(self) -> None:
-        self.keep = 0
-        self.carried = Carried(self._pass)
+        self.states: list[list[Tensor]] = []  # the states after the last step, a list a pass
+        self._carried = Carried(self._pass)
+        self._at = 0  # the step that the stored state precedes
+        self._kept = 0  # how many steps after the window's beginning the next stored state lies
+        self._ahead = 0  # steps that are remembered of the chunk before
+        self._recent: tuple[Tensor, Tensor | None] | None = None  # their x and mask
+        self._inputs: Task | None = None
+
+    def receive(self, task: Task) -> None:
+        """Take the next chunk, behind the steps that are remembered."""
+        self._at, self._ahead, self._inputs = 0, 0, task
+        if self._recent is None:
+            return
+        x, mask = self._recent
+        self._ahead = x.shape[1]
+        self._at = -self._ahead
+        if mask is not None or task.mask is not None:
+            mask = cat((_whole(x, mask), _whole(task.x, task.mask)), dim=1)
+        self._inputs = replace(task, x=cat((x, task.x), dim=1), mask=mask)
+
+    def move_to(self, start: int, size: int, next_piece: Callable[[], None]) -> None:
+        """Bring the stored state to this step, in pieces through which nothing goes back."""
+        with torch.no_grad():
+            while self._at < start:
+                stop = min(self._at + size, start)
+                next_piece()
+                self.run(stop, stop)
+
+    def run(self, end: int, store: int) -> tuple[Tensor, Tensor | None]:
+        """Run from the stored state up to `end`; store the state before the step `store`."""
+        assert self._inputs is not None
+        begin = self._at
+        self._at = min(max(store, begin), end)
+        self._kept = self._at - begin
+        self.states = []
+        if begin == 0 and takes_pieces_of_target(self._inputs.model):
+            # Every window that begins here begins with what the encoder hands over.
+            self._carried.start_over()
+        with self._carried.piece():
+            return self._inputs.forward(begin + self._ahead, end + self._ahead)
+
+    def keep_recent(self) -> None:
+        """Remember the steps from the stored state on, for a chunk that may follow."""
+        assert self._inputs is not None
+        first = self._at + self._ahead
+        x, mask = self._inputs.x[:, first:], self._inputs.mask
+        mask = None if mask is None else mask[:, first:]
+        self._recent = (x, mask) if x.shape[1] else None
+        self._inputs = None
+
+    def forget(self, lanes: Tensor) -> None:
+        self._carried.forget(lanes)
+        self.states = [[cleared(state, lanes) for state in states] for states in self.states]
+        if self._recent is not None:
+            # A step that is masked leaves the state of zeros as it is.
+            x, mask = self._recent
+            self._recent = x, cleared(_whole(x, mask), lanes)
 
     def _pass(self, _: int, given: Pass) -> tuple[Tensor, States, States]:
-        steps = given.x.shape[1]
-        if self.keep == 0:
-            return *run(given), tuple(given.state)
-        if self.keep >= steps:
+        steps, kept = given.x.shape[1], self._kept
+        if kept == 0:
             outputs, final = run(given)
-            return outputs, final, final
-        first, middle = run(given.piece(0, self.keep))
-        second, final = run(given.piece(self.keep, steps)._replace(state=middle))
-        return cat((first, second), dim=1), final, middle
+            middle = tuple(given.state)
+        elif kept == steps:
+            outputs, final = run(given)
+            middle = final
+        else:
+            first, middle = run(given.piece(0, kept))
+            second, final = run(given.piece(kept, steps)._replace(state=middle))
+            outputs = cat((first, second), dim=1)
+        self.states.append([state.detach() for state in final])
+        return outputs, final, middle
+
+
+def _whole(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mask, or one that says that every step is real."""
+    return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask

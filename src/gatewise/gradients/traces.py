@@ -17,16 +17,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatewise.gradients.carrying import Carried, States, same_noise
+from gatewise.gradients.carrying import Carried, States, cleared, same_noise
 from gatewise.gradients.contract import GradientAlgorithm, whole_steps
 from gatewise.gradients.layout import require_fused, require_pieces
-from gatewise.gradients.passage import WayBack, open_kernel, passage
+from gatewise.gradients.one_step import take_step
+from gatewise.gradients.passage import WayBack, detached, open_kernel, passage
 from gatewise.gradients.task import Differentiable, Part, Task
 from gatewise.kernels import Pass, ops
+from gatewise.kernels.traces import TraceStep
 
 Trace = list[list[Tensor]]  # for each state, for each weight: (B, *weight.shape)
 
@@ -55,10 +58,17 @@ class TraceAlgorithm(GradientAlgorithm):
         require_pieces(self.name, model)
         require_fused(self.name, model)
 
-    def gradients(self, task: Task) -> Iterator[Part]:
+    @property
+    def stride(self) -> int:
+        return self.every
+
+    def open(self) -> _Traces:
+        return _Traces(self.path)
+
+    def gradients(self, task: Task, trail: _Traces | None = None) -> Iterator[Part]:
         """Yield for each chunk that holds a loss."""
         task = task.ending_together()
-        traces = _Traces(self.path)
+        traces = self.open() if trail is None else trail
         with same_noise(task.model) as next_piece:
             for start, end in task.chunks(self.every):
                 next_piece()
@@ -67,7 +77,7 @@ class TraceAlgorithm(GradientAlgorithm):
                 with torch.set_grad_enabled(learns), traces.carried.piece():
                     prediction, mask = task.forward(start, end)
                 part = task.backward(task.part(start, end, prediction, mask)) if learns else None
-                if end < task.steps:
+                if end < task.steps or trail is not None:
                     traces.advance()
                 if part is not None:
                     yield part
@@ -79,22 +89,50 @@ class _Traces:
     def __init__(self, path: str) -> None:
         self._path = path
         self.carried = Carried(self._pass)
-        self.passes: list[tuple[Pass, ops.Saved]] = []
+        self.passes: list[tuple[Pass, ops.Saved] | None] = []
         self._traces: dict[int, Trace] = {}
+        self._steps: dict[int, TraceStep] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy makes the native steps anew: they hold addresses.
+        return {**self.__dict__, "_steps": {}, "passes": []}
+
+    @property
+    def states(self) -> list[list[Tensor]]:
+        return self.carried.end
+
+    def forget(self, lanes: Tensor) -> None:
+        self.carried.forget(lanes)
+        for place, trace in self._traces.items():
+            self._traces[place] = [[cleared(one, lanes) for one in state] for state in trace]
 
     def _pass(self, place: int, given: Pass) -> tuple[Tensor, States, States]:
+        if TraceStep.serves(given):
+            outputs, final = self._single(place, given)
+            self.passes.append(None)
+            return outputs, final, final
         trace = self._traces.get(place)
         past = None if trace is None else lambda grad_state: _past(grad_state, trace)
         back = WayBack(path=self._path, across_layers="step", past=past)
         outputs, final, saved = passage(given, back)
-        self.passes.append((_detached(given), saved))
+        self.passes.append((detached(given), saved))
         return outputs, final, final
+
+    def _single(self, place: int, given: Pass) -> tuple[Tensor, States]:
+        """Run a single step, which carries its trace along by itself."""
+        step = self._steps.get(place)
+        if step is None or not step.fits(given):
+            step = self._steps[place] = TraceStep(given, self._path)
+        if place not in self._traces:
+            self._traces[place] = step.zeros(given)
+        return take_step(given, step, self._traces[place])
 
     @torch.no_grad()
     def advance(self) -> None:
         """Carry every trace over the chunk that has just run."""
-        for place, (given, saved) in enumerate(self.passes):
-            self._traces[place] = _advanced(given, saved, self._path, self._traces.get(place))
+        for place, ran in enumerate(self.passes):
+            if ran is not None:
+                self._traces[place] = _advanced(*ran, self._path, self._traces.get(place))
 
 
 def _past(grad_state: Sequence[Tensor], trace: Trace) -> list[Tensor]:
@@ -115,6 +153,11 @@ def _advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> 
     fixed = (given.mask, given.recurrent_dropout, given.specification, open_kernel(given))
     advanced: Trace = []
     for number in range(len(given.state)):
+        if path == "cell" and given.specification.cell == "lstm" and number == 0:
+            # An LSTM's h reaches the next step through U alone, so on this path its trace is worth
+            # nothing.
+            advanced.append(_nothing(given) if trace is None else trace[0])
+            continue
         ones = [
             torch.full_like(state, float(other == number))
             for other, state in enumerate(given.state)
@@ -133,16 +176,12 @@ def _advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> 
     return advanced
 
 
+def _nothing(given: Pass) -> list[Tensor]:
+    return [weight.new_zeros(len(given.x), *weight.shape) for weight in given.weights]
+
+
 def _columns(of_units: Tensor, like: Tensor) -> Tensor:
     """Return (B, H) spread over the columns (B, …, G·H), of which each belongs to a unit."""
     gates = like.shape[-1] // of_units.shape[-1]
     spread = of_units.repeat(1, gates)  # (B, G·H)
     return spread.reshape(len(spread), *(1,) * (like.dim() - 2), -1)
-
-
-def _detached(given: Pass) -> Pass:
-    return given._replace(
-        x=given.x.detach(),
-        weights=[weight.detach() for weight in given.weights],
-        state=[state.detach() for state in given.state],
-    )

@@ -24,12 +24,13 @@ from gatewise.layers.regularizers import Penalty
 from gatewise.layers.symbol import call_on_symbols, is_symbolic
 from gatewise.models import on_batch, parameters, verbs
 from gatewise.models.compiling import compile_model
+from gatewise.models.online import Online
 from gatewise.training import Compiled, History, Several
 
 Shape = tuple[int | None, ...]
 
 
-class Model(nn.Module):
+class Model(Online, nn.Module):
     """A module with an input shape, layers, and Keras's verbs; the base of `Sequential`.
 
     `Model(inputs, outputs)` is a model drawn as a graph, see `Functional`. A model of your own is a
@@ -193,7 +194,8 @@ class Model(nn.Module):
         return any(getattr(module, "stateful", False) is True for module in self.children())
 
     def reset_state(self) -> None:
-        """Let stateful layers begin anew."""
+        """Let stateful layers begin anew, and `learn_one` a new series."""
+        self._learner = None
         for layer in self.children():
             reset = getattr(layer, "reset_state", None)
             if reset is not None:

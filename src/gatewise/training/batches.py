@@ -30,6 +30,7 @@ class Batch(NamedTuple):
     sample_weight: Tensor | None = None
     mask: Tensor | None = None  # (B, T), True at real steps
     rows: Sequence[int] | None = None
+    begins: Tensor | None = None  # (B,), in a chunk of a stream: True where a series begins
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on the device."""
@@ -44,6 +45,7 @@ class Batch(NamedTuple):
             None if self.y is None else _reaching(self.y, function),
             None if self.sample_weight is None else function(self.sample_weight),
             None if self.mask is None else function(self.mask),
+            begins=None if self.begins is None else function(self.begins),
         )
 
 
@@ -267,7 +269,7 @@ class Loaded:
             if weight is not None:
                 raise InputError("Give class_weight or sample weights, not both.")
             weight = weigh_classes(y, *self._class_weight, x)
-        return Batch(x, y, weight, parts.mask)
+        return Batch(x, y, weight, parts.mask, begins=parts.begins)
 
 
 class Repeated:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gatewise.data import Stream
 from gatewise.errors import InputError, NonFiniteError
 from gatewise.training.batches import Batches, Repeated, Series
 from gatewise.training.callbacks.backup import BackupAndRestore
@@ -24,6 +25,7 @@ from gatewise.training.several import Several
 from gatewise.training.snapshot import Snapshot
 from gatewise.training.sources import Data, limited, sized, source_of, split, weighed
 from gatewise.training.step import Running, Stepper
+from gatewise.training.streams import require_online
 from gatewise.training.trainable import Trainable
 
 
@@ -96,6 +98,8 @@ def _prepare(
     compiled = compiled_of(model, "fit")
     assert compiled.loss is not None
     compiled.gradient.supports(model)
+    if isinstance(data.x, Stream):
+        require_online(model, data.x)
     if model.stateful and plan.shuffle:
         raise InputError(
             f"{model.name} has a stateful layer: series i of a batch goes on where series i of the "

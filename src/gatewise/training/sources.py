@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from gatewise.data import check_series, pad_tensors
+from gatewise.data import Stream, check_series, pad_tensors
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.training.batches import Arrays, Batch, Loaded, Repeated, Series, labels_of, like
 from gatewise.training.several import Several
+from gatewise.training.streams import streamed
 from gatewise.training.trainable import Trainable
 
 Source = Arrays | Series | Loaded
@@ -46,6 +47,9 @@ def source_of(
     """Return the batches of the data, and build the model for them if it is not built yet."""
     if data.x is None:
         raise InputError("There is no x. Pass an array, a tensor, a list of series or a Dataset.")
+    if isinstance(data.x, Stream):
+        given = {name: getattr(data, name) for name in ("y", "sample_weight", "mask")}
+        return streamed(model, data.x, {**given, "batch_size": batch_size}, labels=labels)
     if _is_loader(data.x):
         return _loaded(model, data, labels=labels, batch_size=batch_size, shuffle=shuffle)
     if labels and data.y is None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gatewise import losses
 from gatewise.errors import NonFiniteError
-from gatewise.gradients import Part, Task, joined
+from gatewise.gradients import Carried, Part, Task, Trail, joined
 from gatewise.layers import activity
 from gatewise.metrics import Metric
 from gatewise.training.batches import Batch, Loaded
@@ -65,6 +65,8 @@ class Stepper:
         self._has_penalty = False
         # What `check_labels` has not seen: single batches, loaders, steps that the model may mask.
         self._look_at_each = True
+        self._trail: Trail | None = None
+        self._carried = Carried()
 
     def start(self) -> Running:
         """Begin an epoch: return fresh running values; the metrics begin anew."""
@@ -100,9 +102,9 @@ class Stepper:
         optimizer = self._compiled.bind(self._model)
         parts: list[Part] = []
         total = 0.0
-        for part in self._compiled.gradient.gradients(self._task(batch, optimizer)):
+        for part in self._gradients(batch, optimizer):
             seen = batch._replace(y=part.labels, sample_weight=part.sample_weight)
-            loss, finite = self._look_at(part.objective)
+            loss, finite = self.look_at(part.objective)
             if not finite:
                 optimizer.zero_grad(set_to_none=True)
                 raise self._stopped(loss, seen, part.prediction, place)
@@ -115,6 +117,16 @@ class Stepper:
             seen = joined(parts)
             batch = batch._replace(y=seen.labels, sample_weight=seen.sample_weight)
             self._update_metrics(batch, seen.prediction, seen.mask)
+
+    def _gradients(self, batch: Batch, optimizer: torch.optim.Optimizer) -> Iterator[Part]:
+        """Return the parts of the batch's gradient; those of a stream's chunk follow the last."""
+        algorithm, task = self._compiled.gradient, self._task(batch, optimizer)
+        if batch.begins is None:
+            return algorithm.gradients(task)
+        if self._trail is None:
+            self._trail = algorithm.open()
+        self._trail.forget(batch.begins)
+        return algorithm.gradients(task, self._trail)
 
     def _task(self, batch: Batch, optimizer: torch.optim.Optimizer) -> Task:
         """Return the batch as what the gradient's algorithm works on."""
@@ -130,7 +142,7 @@ class Stepper:
             penalty=self._model.regularization if self._has_penalty else lambda: None,
         )
 
-    def _look_at(self, objective: Tensor) -> tuple[float, bool]:
+    def look_at(self, objective: Tensor) -> tuple[float, bool]:
         """Return the loss, and whether it and every gradient are finite."""
         gradients = [weight.grad for weight in self._weights if weight.grad is not None]
         # A sum is the cheapest look at a tensor: no NaN or infinity gets lost in it. That of large
@@ -152,7 +164,12 @@ class Stepper:
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the objective, the prediction and its mask."""
         with activity.activity_penalties() as of_activities:
-            prediction, mask = self._model.forward_with_mask(batch.x, batch.mask)
+            if batch.begins is None:
+                prediction, mask = self._model.forward_with_mask(batch.x, batch.mask)
+            else:
+                self._carried.forget(batch.begins)
+                with self._carried.piece():
+                    prediction, mask = self._model.forward_with_mask(batch.x, batch.mask)
         labels = _labels(batch)
         if self._look_at_each:
             self._loss.check(labels, prediction, mask)

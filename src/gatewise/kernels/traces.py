@@ -1,0 +1,120 @@
+"""One time step and the traces of the weights over it, natively; the arithmetic is in ``traces.h``.
+
+A trace is the influence of each weight on the states of its own unit, on a path on which the units
+do not mix: for each state and each weight, the weight's shape behind an axis B.
+``gatewise.gradients.traces`` says what it is for, and carries it over longer chunks with the parts
+of the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gatewise.kernels import cpu
+from gatewise.kernels.steering import Pass
+
+Trace = Sequence[Sequence[Tensor]]
+
+
+class TraceStep:
+    """What the steps of one layer have in common, kept from step to step: sizes, checks, memory.
+
+    ``path`` is "diagonal" or "cell"; see ``ops.backward_scan``.
+    """
+
+    def __init__(self, given: Pass, path: str) -> None:
+        call = cpu._Call(given.x, given.weights, given.specification)
+        call.states(given.state)
+        call.bias(given.weights)
+        cpu.keep_freed_memory()  # a gradient is as large as the weights, and new at every step
+        self.path = path
+        self._call = call
+        self._kind = _kind(given)
+        self._gates = given.x.new_empty(call.batch, 1, call.columns)
+        self._saved = given.x.new_empty((call.batch, 1, call.units) if call.saves else 0)
+        self._buffers = self._gates.data_ptr(), self._saved.data_ptr()
+        self._trace: Trace = ()
+        self._addresses: tuple[int, ...] = ()
+
+    @staticmethod
+    def serves(given: Pass) -> bool:
+        """Whether the pass is one step that the native kernels run."""
+        return given.kernel == "cpu" and given.x.shape[1] == 1
+
+    def fits(self, given: Pass) -> bool:
+        """Whether the pass has the sizes and the types for which this was made."""
+        return self._kind == _kind(given)
+
+    def zeros(self, given: Pass) -> list[list[Tensor]]:
+        """Return the traces before the first step."""
+        batch = len(given.x)
+        return [
+            [weight.new_zeros(batch, *weight.shape) for weight in given.weights]
+            for _ in given.state
+        ]
+
+    def advance(self, given: Pass, trace: Trace) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+        """Take the step: return the outputs (B, 1, H), the final state, the gates and what else
+        the way back needs, which the next step overwrites.
+
+        The traces are overwritten with what they are after the step. The pass must be one that
+        ``fits``, its states those of the first step or the last one's final state.
+        """
+        call = self._call
+        x, weights = given.x, given.weights
+        if x.stride(-1) != 1:
+            x = x.contiguous()
+        bias = weights[2].contiguous() if len(weights) > 2 else None
+        mask, dropout = call.mask(given.mask), given.recurrent_dropout
+        if dropout is not None:
+            dropout = call.optional(dropout, (call.batch, call.units), "recurrent_dropout")
+        outputs = x.new_empty(call.batch, 1, call.units)
+        final = [torch.empty_like(part) for part in given.state]
+        call.module.trace_step(
+            call.is_double, call.layer, self.path, _matrix(x), _matrix(weights[0]),
+            _matrix(weights[1]), _address(bias), _pair(given.state), _address(mask),
+            _address(dropout), outputs.data_ptr(), _pair(final), *self._buffers, self._six(trace),
+        )  # fmt: skip
+        return outputs, final, self._gates, self._saved
+
+    def gradient(self, grad_state: Sequence[Tensor | None], trace: Trace) -> list[Tensor]:
+        """Return the sum over the batch and the states of dL/ds · J, for each weight."""
+        call = self._call
+        shape = (call.batch, call.units)
+        grads = [call.optional(grad, shape, "grad_state") for grad in grad_state]
+        found = [torch.empty(one.shape[1:], dtype=one.dtype) for one in trace[0]]
+        addresses = [*(one.data_ptr() for one in found), 0]
+        call.module.trace_gradient(
+            call.is_double, call.layer, _pair(grads), self._six(trace), *addresses[:3]
+        )
+        return found
+
+    def _six(self, trace: Trace) -> tuple[int, ...]:
+        """Return the addresses of three weights of two states; 0 for what there is not."""
+        if trace is not self._trace:
+            addresses: list[int] = []
+            for number in range(2):
+                of_state = trace[number] if number < len(trace) else ()
+                addresses += [*(one.data_ptr() for one in of_state), 0, 0, 0][:3]
+            self._trace, self._addresses = trace, tuple(addresses)
+        return self._addresses
+
+
+def _kind(given: Pass) -> tuple[object, ...]:
+    W = given.weights[0]
+    return given.x.shape, given.x.dtype, W.shape, W.dtype, given.specification
+
+
+def _matrix(tensor: Tensor) -> tuple[int, int, int]:
+    return tensor.data_ptr(), tensor.stride(0), tensor.stride(1)
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _pair(tensors: Sequence[Tensor | None]) -> tuple[int, int]:
+    return _address(tensors[0]), _address(tensors[1]) if len(tensors) > 1 else 0
