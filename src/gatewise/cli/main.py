@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from gatewise.cli.bench import bench
 from gatewise.cli.data import data
 from gatewise.cli.demo import demo
 from gatewise.cli.evaluate import evaluate
@@ -89,6 +90,7 @@ _EXAMPLES = {
     summary: "gatewise summary sensors-run --gates",
     explain: "gatewise explain japanese-vowels-run japanese-vowels",
     data: "gatewise data japanese-vowels",
+    bench: "gatewise bench --cell gru --shape 32,100,100,128",
     demo: "gatewise demo --text 'and he said unto them'",
 }
 
