@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -39,6 +43,40 @@ def test_an_activation_is_close_everywhere(
     assert error[exact.abs() >= info.tiny].max() <= units_in_last_place
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_every_float_is_within_3_units_in_the_last_place(name: str) -> None:
+    """All finite floats, a sign and a binade at a time; subnormal results are flushed to zero."""
+    smallest = torch.finfo(torch.float32).tiny
+    worst = 0.0
+    for bits in range(0, 0x7F800000, 2**23):
+        magnitude = torch.arange(bits, bits + 2**23, dtype=torch.int32).view(torch.float32)
+        for x in (magnitude, -magnitude):
+            exact = EQUATIONS[name](x.double())
+            exponent = exact.float().view(torch.int32) & 0x7F800000
+            unit = exponent.view(torch.float32).double() * torch.finfo(torch.float32).eps
+            error = (activated_by_many_units(name, x).double() - exact).abs_().div_(unit)
+            worst = max(worst, float(torch.where(exact.abs() >= smallest, error, 0).max()))
+    assert 0.5 < worst <= 3
+
+
+@pytest.mark.slow
+def test_every_float_on_slower_instruction_sets() -> None:
+    for isa in cpu.available_isas():
+        if isa == cpu.isa():
+            continue
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "slow", "-k", "within_3_units"]
+        result = subprocess.run(
+            [*command, "-p", "no:cacheprovider", __file__],
+            env=os.environ | {"GATEWISE_ISA": isa},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, f"{isa}: {result.stdout[-3000:]}"
+        assert "2 passed" in result.stdout
+
+
 @pytest.mark.parametrize("name", EQUATIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_infinities_and_nan_behave_as_in_torch(name: str, dtype: torch.dtype) -> None:
@@ -55,6 +93,18 @@ def activated(name: str, x: Tensor) -> Tensor:
     outputs, *_ = cpu.forward(
         x.view(-1, 1, 1), [one, one], [zero], None, None, specification, False
     )
+    return outputs.view(-1)
+
+
+def activated_by_many_units(name: str, x: Tensor) -> Tensor:
+    """As :func:`activated`, for many finite numbers: 16 at a time, W the unit matrix."""
+    assert x.isfinite().all()
+    rows = x.view(-1, 1, 16)
+    specification = Specification("simple_rnn", name)
+    outputs, *_ = cpu.forward(
+        rows, [torch.eye(16), torch.zeros(16, 16)], [torch.zeros(len(rows), 16)], None, None,
+        specification, False,
+    )  # fmt: skip
     return outputs.view(-1)
 
 
