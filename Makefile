@@ -31,6 +31,9 @@ test: $(VENV)/developing  ## run the tests
 .PHONY: test-slow
 test-slow: $(VENV)/developing  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+	for isa in $$($(BIN)/python -c 'from gatewise.kernels import cpu; print(*cpu.available_isas()[:-1])'); do \
+	  GATEWISE_ISA=$$isa $(BIN)/python -m pytest -m slow tests/kernels/test_cpu_activations.py; \
+	done
 
 # The instrumented kernels of build/sanitize take the place of the installed ones. Python and torch
 # keep memory to their end, so leaks are not looked for; what the kernels allocate they release in
