@@ -205,6 +205,7 @@ def no_cliff(measure: Rounds) -> Iterator[Row]:
         ("go_backwards", LSTM(units, return_sequences=True, go_backwards=True), {}, 1.15),
         ("dropout", LSTM(units, return_sequences=True, dropout=0.2), {}, 1.15),
         ("recurrent dropout", LSTM(units, return_sequences=True, recurrent_dropout=0.2), {}, 1.15),
+        ("recompute", LSTM(units, return_sequences=True, recompute="gates"), {}, 1.4),
         ("bidirectional", Bidirectional(LSTM(units, return_sequences=True)), {}, 2.1),
     ]
     layers = [built(LSTM(units, return_sequences=True), shape) for _ in range(STACK)]
