@@ -28,6 +28,31 @@ demo: $(VENV)/installed  ## train, measure and ask two models on real data (unde
 test: $(VENV)/developing  ## run the tests
 	$(BIN)/python -m pytest
 
+.PHONY: test-slow
+test-slow: $(VENV)/developing  ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+	for isa in $$($(BIN)/python -c 'from gatewise.kernels import cpu; print(*cpu.available_isas()[:-1])'); do \
+	  GATEWISE_ISA=$$isa $(BIN)/python -m pytest -m slow tests/kernels/test_cpu_activations.py; \
+	done
+
+# The instrumented kernels of build/sanitize take the place of the installed ones. Python and torch
+# keep memory to their end, so leaks are not looked for; what the kernels allocate they release in
+# destructors.
+SANITIZED := $(CURDIR)/build/sanitize
+.PHONY: sanitize
+sanitize: $(VENV)/developing  ## run the kernels' tests under AddressSanitizer and UBSan
+	$(BIN)/cmake -S . -B $(SANITIZED) -G Ninja -DGATEWISE_SANITIZE=ON \
+	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+	$(BIN)/cmake --build $(SANITIZED)
+	for isa in $$($(BIN)/python -c 'from gatewise.kernels import cpu; print(*cpu.available_isas())'); do \
+	  echo "$$isa"; \
+	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 GATEWISE_ISA=$$isa \
+	  PYTHONPATH=$(CURDIR)/tools/sanitized GATEWISE_SANITIZED=$(SANITIZED) \
+	  $(BIN)/python -m pytest -q -x tests/kernels/test_cpu.py tests/kernels/test_cpu_activations.py \
+	    tests/kernels/test_any_call.py tests/layers/test_stream.py tests/optimizers/test_rmsprop.py; \
+	done
+
 .PHONY: lint
 lint: $(VENV)/developing  ## ruff, pyright and the import rules
 	$(BIN)/ruff check $(CODE)

@@ -16,10 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -31,14 +29,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from gatewise.inspect.speed import (
+    Rounds,
+    Shape,
+    Work,
+    data,
+    measure_machine,
+    multiply_adds,
+    pair,
+    quietly,
+    train,
+)
 from gatewise.kernels import cpu
-from gatewise.layers import GRU, LSTM, Bidirectional
-
-Work = Callable[[], Any]
-Shape = tuple[int, int, int, int]
-GATES = {"lstm": 4, "gru": 3}
-OURS = {"lstm": LSTM, "gru": GRU}
-THEIRS = {"lstm": nn.LSTM, "gru": nn.GRU}
+from gatewise.layers import LSTM, Bidirectional
 
 PROGRAM, WIDE, ROWS_OF_PIXELS = (32, 100, 100, 128), (64, 100, 512, 512), (128, 28, 28, 128)
 TRAINING = [
@@ -75,33 +78,6 @@ class Row:
     peak: float | None  # ours, as a share of the machine's own multiply-adds
 
 
-@dataclass(frozen=True)
-class Measure:
-    """How long to measure: rounds of at least so many seconds for each side."""
-
-    rounds: int
-    seconds: float
-
-    def compare(self, ours: Work, peer: Work) -> tuple[list[float], list[float]]:
-        """Return milliseconds a call of both, one number a round."""
-        sides = [(work, self._repeats(work), []) for work in (ours, peer)]
-        order = list(sides)
-        for _ in range(self.rounds):
-            for work, repeats, times in order:
-                began = time.perf_counter()
-                for _ in range(repeats):
-                    work()
-                times.append((time.perf_counter() - began) / repeats * 1e3)
-            order.reverse()
-        return sides[0][2], sides[1][2]
-
-    def _repeats(self, work: Work) -> int:
-        work()
-        began = time.perf_counter()
-        work()
-        return max(1, math.ceil(self.seconds / (time.perf_counter() - began)))
-
-
 def main() -> None:
     """Measure the chosen groups and print the table."""
     groups = {
@@ -120,7 +96,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not cpu.available():
         parser.error(cpu.unavailable_reason())
-    measure = Measure(2, 0.001) if arguments.quick else Measure(15, 0.05)
+    measure = Rounds(2, 0.001) if arguments.quick else Rounds(15, 0.05)
     shapes = min(arguments.random, 2) if arguments.quick else arguments.random
     head = (
         f"{'ours, ms':>9} {'peer, ms':>9} {'ratio':>6} {'quartiles':>12} {'reach':>6} {'peak':>5}"
@@ -140,13 +116,13 @@ def main() -> None:
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def training(measure: Measure) -> Iterator[Row]:
+def training(measure: Rounds) -> Iterator[Row]:
     """A training step of whole sequences beside torch's layer."""
     for cell, shape, reach in TRAINING:
         yield compared(measure, "training", cell, shape, "step", reach, *training_pair(cell, shape))
 
 
-def lengths(measure: Measure) -> Iterator[Row]:
+def lengths(measure: Rounds) -> Iterator[Row]:
     """Lengths from T/2 to T: a mask beside torch's packed sequences."""
     for shape, reach in LENGTHS:
         batch, steps, *_ = shape
@@ -171,7 +147,7 @@ def lengths(measure: Measure) -> Iterator[Row]:
         yield compared(measure, "lengths", "lstm", shape, "step, packed", reach, *works, real)
 
 
-def inference(measure: Measure) -> Iterator[Row]:
+def inference(measure: Rounds) -> Iterator[Row]:
     """The forward pass alone beside torch and ONNX Runtime; the better of them is what counts."""
     for shape, reach in INFERENCE:
         x, _ = data(shape)
@@ -188,7 +164,7 @@ def inference(measure: Measure) -> Iterator[Row]:
             )
 
 
-def streaming(measure: Measure) -> Iterator[Row]:
+def streaming(measure: Rounds) -> Iterator[Row]:
     """One step from Python at B=1 beside a session of ONNX Runtime that is handed its state."""
     for units, reach in STREAMING:
         shape = (1, 1, units, units)
@@ -209,7 +185,7 @@ def streaming(measure: Measure) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def no_cliff(measure: Measure) -> Iterator[Row]:
+def no_cliff(measure: Rounds) -> Iterator[Row]:
     """What a training step costs with everything that a layer can be asked for, beside without."""
     shape = (32, 100, 128, 128)
     batch, steps, _, units = shape
@@ -229,6 +205,7 @@ def no_cliff(measure: Measure) -> Iterator[Row]:
         ("go_backwards", LSTM(units, return_sequences=True, go_backwards=True), {}, 1.15),
         ("dropout", LSTM(units, return_sequences=True, dropout=0.2), {}, 1.15),
         ("recurrent dropout", LSTM(units, return_sequences=True, recurrent_dropout=0.2), {}, 1.15),
+        ("recompute", LSTM(units, return_sequences=True, recompute="gates"), {}, 1.4),
         ("bidirectional", Bidirectional(LSTM(units, return_sequences=True)), {}, 2.1),
     ]
     layers = [built(LSTM(units, return_sequences=True), shape) for _ in range(STACK)]
@@ -249,7 +226,7 @@ def no_cliff(measure: Measure) -> Iterator[Row]:
         yield row
 
 
-def random_shapes(measure: Measure, count: int) -> Iterator[Row]:
+def random_shapes(measure: Rounds, count: int) -> Iterator[Row]:
     """Shapes drawn log-uniformly, training and inference; those of minutes are drawn again."""
     random = Random(7)
 
@@ -278,35 +255,19 @@ def random_shapes(measure: Measure, count: int) -> Iterator[Row]:
 
 
 def compared(
-    measure: Measure, group: str, cell: str, shape: Shape, what: str, reach: float | None,
+    measure: Rounds, group: str, cell: str, shape: Shape, what: str, reach: float | None,
     ours: Work, peer: Work, share: float | None = 1.0, name: str = "torch",
 ) -> Row:  # fmt: skip
     """Measure a row; ``share`` is the part of a training step's multiply-adds that it does."""
-    first, second = measure.compare(ours, peer)
-    ratios = [b / a for a, b in zip(first, second, strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    ours_ms = statistics.median(first)
+    found = measure.compare(ours, peer)
+    low, middle, high = found.quartiles
+    ours_ms = found.ours_ms
     peak = None
     if share is not None:
         peak = share * multiply_adds(cell, shape) / (ours_ms * 1e-3) / cpu.peak()
-    peer_ms = statistics.median(second)
     return Row(
-        group, cell, shape, what, name, ours_ms, peer_ms, middle, (low, high), reach, peak
+        group, cell, shape, what, name, ours_ms, found.peer_ms, middle, (low, high), reach, peak
     )  # fmt: skip
-
-
-def multiply_adds(cell: str, shape: Shape) -> float:
-    """Return those of a training step: the forward pass and twice as many for the gradients."""
-    batch, steps, inputs, units = shape
-    return 3.0 * batch * steps * GATES[cell] * units * (inputs + units)
-
-
-def data(shape: Shape) -> tuple[Tensor, Tensor]:
-    """Return x and a cotangent for the outputs."""
-    batch, steps, inputs, units = shape
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(batch, steps, inputs, generator=generator)
-    return x, torch.randn(batch, steps, units, generator=generator)
 
 
 def built(layer: Any, shape: Shape) -> Any:
@@ -315,39 +276,11 @@ def built(layer: Any, shape: Shape) -> Any:
     return layer
 
 
-def pair(cell: str, shape: Shape) -> tuple[Any, nn.Module]:
-    """Return our layer and torch's for a shape."""
-    ours = built(OURS[cell](shape[3], return_sequences=True), shape)
-    return ours, THEIRS[cell](shape[2], shape[3], batch_first=True)
-
-
 def training_pair(cell: str, shape: Shape) -> tuple[Work, Work]:
     """Return a training step of ours and of torch's."""
     x, cotangent = data(shape)
     ours, peer = pair(cell, shape)
     return train(ours, ours, x, cotangent), train(peer, lambda x: peer(x)[0], x, cotangent)
-
-
-def train(layer: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor, sent: Tensor) -> Work:
-    """Return one training step without the optimizer, with dx."""
-    leaf = x.clone().requires_grad_()
-
-    def step() -> None:
-        layer.zero_grad(set_to_none=True)
-        leaf.grad = None
-        forward(leaf).backward(sent)
-
-    return step
-
-
-def quietly(work: Work) -> Work:
-    """Return the work without gradients."""
-
-    def run() -> None:
-        with torch.inference_mode():
-            work()
-
-    return run
 
 
 def line(row: Row) -> str:
@@ -377,19 +310,11 @@ def summaries(rows: list[Row]) -> Iterator[str]:
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    versions: dict[str, Any] = {"torch": torch.__version__, "numpy": np.__version__}
+    found = asdict(measure_machine())
+    found["versions"]["numpy"] = np.__version__
     if onnx_peer.version() is not None:
-        versions["onnxruntime"] = onnx_peer.version()
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "instruction_set": cpu.isa(),
-        "threads": torch.get_num_threads(),
-        "peak_multiply_adds_per_second": cpu.peak(),
-        "versions": versions,
-    }
+        found["versions"]["onnxruntime"] = onnx_peer.version()
+    return found
 
 
 if __name__ == "__main__":

@@ -39,6 +39,26 @@ def test_an_activation_is_close_everywhere(
     assert error[exact.abs() >= info.tiny].max() <= units_in_last_place
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+@pytest.mark.parametrize("first_exponent", range(0, 255, 32))
+def test_every_float_is_within_3_units_in_the_last_place(name: str, first_exponent: int) -> None:
+    """All finite floats of 32 exponents, both signs; subnormal results are flushed to zero."""
+    info = torch.finfo(torch.float32)
+    worst, count = 0.0, 2**18
+    step = torch.arange(count, dtype=torch.int32)
+    last_exponent = min(first_exponent + 32, 255)  # 255 is infinity
+    for bits in range(first_exponent << 23, last_exponent << 23, count):
+        magnitude = (step + bits).view(torch.float32)
+        for x in (magnitude, -magnitude):
+            exact = EQUATIONS[name](x.double())
+            unit = (exact.float().view(torch.int32) & 0x7F800000).view(torch.float32) * info.eps
+            error = (activated_by_many_units(name, x).double() - exact).abs_().div_(unit)
+            error.masked_fill_(exact.abs_() < info.tiny, 0)
+            worst = max(worst, float(error.max()))
+    assert worst <= 3
+
+
 @pytest.mark.parametrize("name", EQUATIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_infinities_and_nan_behave_as_in_torch(name: str, dtype: torch.dtype) -> None:
@@ -55,6 +75,18 @@ def activated(name: str, x: Tensor) -> Tensor:
     outputs, *_ = cpu.forward(
         x.view(-1, 1, 1), [one, one], [zero], None, None, specification, False
     )
+    return outputs.view(-1)
+
+
+def activated_by_many_units(name: str, x: Tensor) -> Tensor:
+    """As :func:`activated`, for many finite numbers: 16 at a time, W the unit matrix."""
+    assert x.isfinite().all()
+    rows = x.view(-1, 1, 16)
+    specification = Specification("simple_rnn", name)
+    outputs, *_ = cpu.forward(
+        rows, [torch.eye(16), torch.zeros(16, 16)], [torch.zeros(len(rows), 16)], None, None,
+        specification, False,
+    )  # fmt: skip
     return outputs.view(-1)
 
 

@@ -39,7 +39,12 @@ UNCHANGING = {"unroll", "implementation", "weights", "input_length", "layer"}
 
 LAYERS: list[Any] = [
     layers.LSTM(
-        3, "relu", "hard_sigmoid", unit_forget_bias=False, **{**RECURRENT, "use_bias": True}
+        3,
+        "relu",
+        "hard_sigmoid",
+        unit_forget_bias=False,
+        recompute="gates",
+        **{**RECURRENT, "use_bias": True},
     ),
     layers.GRU(3, "elu", "tanh", reset_after=False, **RECURRENT),
     layers.SimpleRNN(3, "softsign", **RECURRENT),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from gatewise.cli.bench import bench
 from gatewise.cli.compare_gradients import compare_gradients
 from gatewise.cli.data import data
 from gatewise.cli.demo import demo
@@ -93,6 +94,7 @@ _EXAMPLES = {
     report: "gatewise report japanese-vowels-run -o report.html",
     compare_gradients: "gatewise compare-gradients sensors-run sensors.csv",
     data: "gatewise data japanese-vowels",
+    bench: "gatewise bench --cell gru --shape 32,100,100,128",
     demo: "gatewise demo --text 'and he said unto them'",
 }
 

@@ -45,6 +45,7 @@ _WITHOUT_MEANING = {
     "implementation",
     "input_length",
     "input_shape",
+    "recompute",
     "unroll",
     "use_kernel",
 }

@@ -160,11 +160,13 @@ def backward_scan(
     scale: Tensor | None,
     path: str,
     norms: bool,
+    grad_product: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """Return dL/dP (B, T, GH), dL/d(initial state) and, when asked for, the norms (B, T, S).
 
     ``scale`` (T,) multiplies what step t hands to the step before it; ``path``, the cotangent's way
-    through U, is "full", "diagonal" or "cell".
+    through U, is "full", "diagonal" or "cell". dL/dP is written to ``grad_product`` if that is
+    given, which is contiguous.
     """
     call = _Call(outputs, weights, specification, inputs=weights[0].shape[0])
     batch, time, units = call.batch, call.time, call.units
@@ -182,7 +184,10 @@ def backward_scan(
     dropout = call.optional(recurrent_dropout, (batch, units), "recurrent_dropout")
     scale = call.optional(scale, (time,), "scale")
 
-    grad_product = torch.empty_like(gates)
+    if grad_product is None:
+        grad_product = torch.empty_like(gates)
+    call.check(grad_product, gates.shape, "grad_product")
+    assert grad_product.is_contiguous()
     grad_state = [outputs.new_empty(batch, units) for _ in states]
     measured = outputs.new_empty((batch, time, len(states)) if norms else 0)
     call.module.backward_scan(
@@ -216,7 +221,8 @@ def weight_gradient(
         dP.contiguous(),
     )
     call.check(outputs, (batch, time, units), "outputs")
-    call.check(gates, (batch, time, call.columns), "gates")
+    if specification.cell == "gru":  # the only cell whose dU needs a gate: the reset
+        call.check(gates, (batch, time, call.columns), "gates")
     call.check(dP, (batch, time, call.columns), "dP")
     states = call.states(state)
     mask = call.mask(mask)

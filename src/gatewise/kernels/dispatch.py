@@ -26,6 +26,7 @@ class Request:
     mask: bool = False
     recurrent_dropout: bool = False
     kernel: str = "auto"
+    recompute: str | None = None
 
     @staticmethod
     def of(
@@ -35,6 +36,7 @@ class Request:
         mask: Tensor | None = None,
         recurrent_dropout: Tensor | None = None,
         kernel: str = "auto",
+        recompute: str | None = None,
     ) -> Request:
         """Return the request that a call with these tensors makes."""
         return Request(
@@ -44,6 +46,7 @@ class Request:
             mask is not None,
             recurrent_dropout is not None,
             kernel,
+            recompute,
         )
 
 
@@ -117,6 +120,8 @@ def _cudnn_refusal(request: Request) -> str | None:
         return "cuDNN has no masks with holes"
     if request.recurrent_dropout:
         return "cuDNN has no recurrent dropout"
+    if request.recompute is not None:
+        return "cuDNN keeps its gates"
     if specification.cell == "gru" and not specification.reset_after:
         return "cuDNN's GRU resets after the product"
     if specification.cell == "simple_rnn":

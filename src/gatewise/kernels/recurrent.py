@@ -13,6 +13,7 @@ from gatewise.cells import Specification
 from gatewise.kernels import cudnn, function, ops
 from gatewise.kernels.dispatch import Request, choose
 from gatewise.kernels.function import Call
+from gatewise.kernels.recompute import recomputed
 from gatewise.kernels.recording import Record, active_records
 from gatewise.kernels.steering import Pass, active_steer
 
@@ -26,6 +27,7 @@ def recurrent(
     mask: Tensor | None = None,
     recurrent_dropout: Tensor | None = None,
     kernel: str = "auto",
+    recompute: str | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a sequence through a cell and return the outputs (B, T, H) and the final state.
 
@@ -35,6 +37,8 @@ def recurrent(
     steps: others carry the state unchanged, and what x holds there (even NaN) does not matter.
     ``recurrent_dropout`` (B, H), already scaled by 1/(1 - rate), multiplies the h that the
     recurrent product sees. Differentiable in x, weights and state, twice in eager mode.
+    ``recompute="gates"`` keeps no gates for the way back but computes them again: fewer numbers in
+    memory, the same bits. (Inside ``recording``, which asks for the gates, they are kept.)
 
     Raises ``UnsupportedError`` if a ``kernel`` asked for by name cannot serve.
 
@@ -53,22 +57,29 @@ def recurrent(
     if state is None:
         zeros = x.new_zeros(x.shape[0], weights[1].shape[0])
         state = [zeros, *(torch.zeros_like(zeros) for _ in specification.states[1:])]
-    choice = choose(Request.of(x, weights, specification, mask, recurrent_dropout, kernel))
-    given = Pass(specification, choice.kernel, x, weights, state, mask, recurrent_dropout)
+    choice = choose(
+        Request.of(x, weights, specification, mask, recurrent_dropout, kernel, recompute)
+    )
+    given = Pass(
+        specification, choice.kernel, x, weights, state, mask, recurrent_dropout, recompute
+    )
     steer = None if torch.compiler.is_compiling() else active_steer()
     return run(given) if steer is None else steer(given)
 
 
 def run(given: Pass) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a pass; it is differentiated exactly, whatever steers the passes of this thread."""
-    specification, kernel, x, weights, state, mask, recurrent_dropout = given
+    specification, kernel, x, weights, state, mask, recurrent_dropout, recompute = given
+    needs_gradient = _needs_gradient((x, *weights, *state))
+    if recompute is not None and needs_gradient and active_records() is None:
+        return recomputed(given)
     if torch.compiler.is_compiling():
         way = _compiled
     elif not specification.fusable:
         way = _equation
     else:
         way = _eager
-    call = Call(specification, kernel, len(weights), _needs_gradient((x, *weights, *state)))
+    call = Call(specification, kernel, len(weights), needs_gradient)
     return way(call, x, weights, state, mask, recurrent_dropout)
 
 

@@ -54,14 +54,19 @@ def backward_scan(
     scale: Tensor | None,
     path: str,
     norms: bool,
+    grad_product: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Return dL/dP (B, T, G·H), dL/d(initial state) and, when asked for, the norms (B, T, S)."""
+    """Return dL/dP (B, T, G·H), dL/d(initial state) and, when asked for, the norms (B, T, S).
+
+    dL/dP is written to ``grad_product`` if that is given.
+    """
     with _full_precision(outputs):
         grads = cells.backward_scan(
             grad_outputs, grad_final_state, outputs, gates, saved, weights, state, mask,
             recurrent_dropout, specification, scale, path, norms,
         )  # fmt: skip
-    return grads[0], [grad.clone() for grad in grads[1]], grads[2]
+    found = grads[0] if grad_product is None else grad_product.copy_(grads[0])
+    return found, [grad.clone() for grad in grads[1]], grads[2]
 
 
 def weight_gradient(

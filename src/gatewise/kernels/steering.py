@@ -27,6 +27,7 @@ class Pass(NamedTuple):
     state: Sequence[Tensor]  # each (B, H)
     mask: Tensor | None  # (B, T)
     recurrent_dropout: Tensor | None  # (B, H)
+    recompute: str | None = None  # "gates": keep none, and compute them again on the way back
 
     def piece(self, start: int, stop: int) -> Pass:
         """Return the pass over the time steps from ``start`` up to ``stop``."""

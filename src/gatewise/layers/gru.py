@@ -66,6 +66,7 @@ class GRU(Recurrent):
         name: str | None = None,
         trainable: bool = True,
         use_kernel: str = "auto",
+        recompute: str | None = None,
     ) -> None:
         super().__init__(
             units,
@@ -92,6 +93,7 @@ class GRU(Recurrent):
             name=name,
             trainable=trainable,
             use_kernel=use_kernel,
+            recompute=recompute,
         )
 
     def arguments(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from gatewise.cells import Specification, WeightSet
 from gatewise.errors import InputError, unknown_name
 from gatewise.kernels import Choice, Request, choose, recurrent
 from gatewise.kernels.dispatch import KERNELS
+from gatewise.kernels.recompute import check as check_recompute
 from gatewise.layers import initializers, regularizers
 from gatewise.layers.dense import ActivationLike, known_features, serialized_activation
 from gatewise.layers.layer import Layer, RankError, Shape, as_tensor, checked_shape, positive, sizes
@@ -66,6 +67,7 @@ class Recurrent(Layer):
         name: str | None,
         trainable: bool,
         use_kernel: str,
+        recompute: str | None,
     ) -> None:
         super().__init__(
             input_shape=input_shape,
@@ -101,6 +103,8 @@ class Recurrent(Layer):
         if use_kernel not in _KERNELS:
             raise unknown_name("kernel", use_kernel, _KERNELS)
         self.use_kernel = use_kernel
+        check_recompute(recompute, self.specification)
+        self.recompute = recompute
 
     @property
     def go_backwards(self) -> bool:
@@ -182,6 +186,7 @@ class Recurrent(Layer):
             mask=mask,
             recurrent_dropout=self._recurrent_dropout_mask(x),
             kernel=self.use_kernel,
+            recompute=self.recompute,
         )
         if self.stateful:
             self._keep(final_state)
@@ -239,7 +244,20 @@ class Recurrent(Layer):
             device = torch.get_default_device() if weight is None else weight.device
         dropped = training and self.recurrent_dropout > 0
         kind = torch.device(device).type
-        return choose(Request(self.specification, kind, dtype, mask, dropped, self.use_kernel))
+        return choose(
+            Request(self.specification, kind, dtype, mask, dropped, self.use_kernel, self.recompute)
+        )
+
+    def kernel_choice(self, x: Any, mask: Any = None) -> Choice:
+        """Return which kernel runs for this very call, and why.
+
+        >>> from gatewise.layers import LSTM
+        >>> LSTM(3, use_kernel="reference").kernel_choice(torch.zeros(2, 5, 4))
+        Choice(kernel='reference', reason='asked for by name')
+        """
+        x = self.receive(x)
+        mask = self._receive_mask(mask, x)
+        return self.choice(device=x.device, mask=mask is not None, training=self.training)
 
     def stream(self, batch: int = 1) -> LayerStream:
         """Return this layer to be fed one time step at a time, ``batch`` series side by side.
@@ -270,6 +288,7 @@ class Recurrent(Layer):
             "stateful": self.stateful,
             "zero_output_for_mask": self.zero_output_for_mask,
             "use_kernel": self.use_kernel,
+            "recompute": self.recompute,
         }
 
     def get_config(self) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class SimpleRNN(Recurrent):
         name: str | None = None,
         trainable: bool = True,
         use_kernel: str = "auto",
+        recompute: str | None = None,
     ) -> None:
         super().__init__(
             units,
@@ -82,4 +83,5 @@ class SimpleRNN(Recurrent):
             name=name,
             trainable=trainable,
             use_kernel=use_kernel,
+            recompute=recompute,
         )

@@ -33,8 +33,8 @@ def compile_model(
     `weighted_metrics` use them. `gradient` is how the gradient flows through time: `"bptt"`
     (the default) is exact, `"tbptt"` truncated after 20 steps; `gatewise.gradients` has these
     and others as objects, such as `TBPTT(k1=20, k2=40)`, in a word `"tbptt:20,40"`.
-    `run_eagerly` changes nothing: every step runs eagerly. What cannot be honoured (`loss_weights`, `steps_per_execution` above 1,
-    `jit_compile=True`) is refused.
+    `run_eagerly` changes nothing: every step runs eagerly. What cannot be honoured
+    (`loss_weights`, `steps_per_execution` above 1, `jit_compile=True`) is refused.
 
     Compiling replaces `nn.Module.compile`; for torch's compiler use `torch.compile(model)`.
 
