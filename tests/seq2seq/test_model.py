@@ -330,7 +330,7 @@ def test_a_copy_is_whole_and_its_own(tools: Any) -> None:
 
 
 @register
-class Leaky(Layer):
+class Smoothed(Layer):
     """A cell of the user's own: s' = (s + tanh(x W)) / 2."""
 
     def __init__(self, units: int, **keywords: Any) -> None:
@@ -351,8 +351,8 @@ class Leaky(Layer):
 @pytest.mark.parametrize(("bridge", "units"), [("copy", 4), ("dense", 5)])
 def test_cells_of_your_own(tmp_path: Path, bridge: str, units: int) -> None:
     model = Seq2Seq(
-        [Embedding(9, 3, mask_zero=True), RNN(Leaky(4))],
-        [Embedding(9, 3, mask_zero=True), RNN(Leaky(units)), Dense(9, "softmax")],
+        [Embedding(9, 3, mask_zero=True), RNN(Smoothed(4))],
+        [Embedding(9, 3, mask_zero=True), RNN(Smoothed(units)), Dense(9, "softmax")],
         attention="luong",
         bridge=bridge,
         start=1,
@@ -370,7 +370,7 @@ def test_cells_of_your_own(tmp_path: Path, bridge: str, units: int) -> None:
         model.compile("adam", LOSS, gradient=TBPTT(2))
     with pytest.raises(UnsupportedError, match="one RNN for each cell"):
         Seq2Seq(
-            [Embedding(9, 3), RNN(Leaky(4)), LSTM(4)],
+            [Embedding(9, 3), RNN(Smoothed(4)), LSTM(4)],
             [Embedding(9, 3), RNN([LSTMCell(4), LSTMCell(4)]), Dense(9)],
             bridge="dense",
         )

@@ -122,7 +122,8 @@ class TBPTT(GradientAlgorithm):
                 if task.has_loss(done, end):
                     yield task.backward(task.part(done, end, prediction, mask))
                 done = end
-        window.keep_recent()
+        if trail is not None:
+            window.keep_recent()
 
 
 class _Window:
