@@ -35,13 +35,14 @@ struct ForwardRows {
 };
 
 // Whether x is multiplied in each step, beside h, by one matrix of W above U, or for many steps at a
-// time, ahead of them. Beside it, the sums never leave the registers; ahead of it, a W too large for
-// the caches is read once for many steps. The bits are the same.
+// time, ahead of them. Beside it, the sums never leave the registers; ahead of it, W is read once for
+// many steps, which counts where it is too large for the caches or serves a single row. The bits are
+// the same.
 template <class CellType>
 GATEWISE_INLINE bool takes_input_beside(const Layer& layer, Index scalar_bytes) {
     if constexpr (!CellType::may_take_input) return false;
     const Index matrix = (layer.inputs + layer.units) * gates_of(layer.cell) * layer.units;
-    return matrix * scalar_bytes <= far_bytes;
+    return matrix * scalar_bytes <= far_bytes && layer.batch > 1;
 }
 
 // The depth of the matrix that a step multiplies by: U, or W above U.
@@ -136,9 +137,10 @@ private:
     // The steps whose x are gathered at a time.
     Index ahead() const { return input_.beside ? 1 : chunk_; }
 
-    // The lines of memory that one step of one slice touches at most.
+    // The lines of memory that one step of one slice touches at most. A few rows leave no time to ask
+    // for them: their products wait for the weights.
     Index lines_ahead() const {
-        if (call_.layer.time == 1) return 0;
+        if (call_.layer.time == 1 || rows_ < 4) return 0;
         const Index longest = larger(call_.layer.inputs, gates_ * units()) * Index(sizeof(S));
         return Upcoming::most_lines(rows_ * 4, longest);
     }
@@ -186,7 +188,7 @@ private:
             if (!input_.beside) multiply_inputs(place, first, last, h + 2 * rows_);
             for (Index step = first; step < last; ++step) {
                 upcoming.clear();
-                if (step + 1 < last) announce(rows, step + 1, upcoming);
+                if (lines_ahead() > 0 && step + 1 < last) announce(rows, step + 1, upcoming);
                 run_step(place, step, first, h, h + rows_, h + 2 * rows_, upcoming);
                 place.crew.barrier();
             }
