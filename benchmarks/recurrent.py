@@ -6,8 +6,8 @@
 Each row runs two things alternately in one process, in the other order every round, and compares
 them by the median over the rounds of their ratio: a machine that slows down for a while slows both.
 Shapes are B, T, I, H. A training step computes dx too. "peak" is the share of the multiply-adds
-that the same threads do when they do nothing else, measured beside each row. "reach" is the ratio
-aimed at; in the group "no cliff" the peer is our own plain layer and the reach is the most that its
+that the same threads do when they do nothing else, measured beside each row, and "limit"
+the ratio to the peer that all of them would give. "reach" is the ratio aimed at; in the group "no cliff" the peer is our own plain layer and the reach is the most that its
 time may be multiplied by.
 """
 
@@ -99,7 +99,7 @@ def main() -> None:
     measure = Rounds(2, 0.001) if arguments.quick else Rounds(15, 0.05)
     shapes = min(arguments.random, 2) if arguments.quick else arguments.random
     head = (
-        f"{'ours, ms':>9} {'peer, ms':>9} {'ratio':>6} {'quartiles':>12} {'reach':>6} {'peak':>5}"
+        f"{'ours, ms':>9} {'peer, ms':>9} {'ratio':>6} {'quartiles':>12} {'reach':>6} {'peak':>5} {'limit':>5}"
     )
     print(f"{'group':<10} {'cell':<5} {'B, T, I, H':<19} {'what':<18} {'peer':<13} {head}")
     rows = []
@@ -288,11 +288,12 @@ def line(row: Row) -> str:
     shape = ", ".join(map(str, row.shape))
     reach = "" if row.reach is None else f"{row.reach:.2f}"
     peak = "" if row.peak is None else f"{row.peak:.0%}"
+    limit = "" if row.peak is None else f"{row.ratio / row.peak:.2f}"
     spread = "{:.2f}-{:.2f}".format(*row.quartiles)
     return (
         f"{row.group:<10} {row.cell:<5} {shape:<19} {row.what:<18} {row.peer:<13} "
         f"{row.ours_ms:>9.4g} {row.peer_ms:>9.4g} {row.ratio:>6.2f} {spread:>12} {reach:>6} "
-        f"{peak:>5}"
+        f"{peak:>5} {limit:>5}"
     )
 
 
