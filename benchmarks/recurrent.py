@@ -6,9 +6,9 @@
 Each row runs two things alternately in one process, in the other order every round, and compares
 them by the median over the rounds of their ratio: a machine that slows down for a while slows both.
 Shapes are B, T, I, H. A training step computes dx too. "peak" is the share of the multiply-adds
-that the same threads do when they do nothing else, measured beside each row, and "limit"
-the ratio to the peer that all of them would give. "reach" is the ratio aimed at; in the group "no cliff" the peer is our own plain layer and the reach is the most that its
-time may be multiplied by.
+that the same threads do when they do nothing else, measured beside each row, and "limit" the ratio
+to the peer that all of them would give. "reach" is the ratio aimed at; in the group "no cliff" the
+peer is our own plain layer and the reach is the most that its time may be multiplied by.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def main() -> None:
     measure = Rounds(2, 0.001) if arguments.quick else Rounds(15, 0.05)
     shapes = min(arguments.random, 2) if arguments.quick else arguments.random
     head = (
-        f"{'ours, ms':>9} {'peer, ms':>9} {'ratio':>6} {'quartiles':>12} {'reach':>6} {'peak':>5} {'limit':>5}"
+        f"{'ours, ms':>9} {'peer, ms':>9} {'ratio':>6} {'quartiles':>12} {'reach':>6} "
+        f"{'peak':>5} {'limit':>5}"
     )
     print(f"{'group':<10} {'cell':<5} {'B, T, I, H':<19} {'what':<18} {'peer':<13} {head}")
     rows = []
