@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+
+ROOT = Path(__file__).resolve().parents[1]
+_BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # Keras reads this when it is first imported.
 os.environ["KERAS_BACKEND"] = "torch"
@@ -55,3 +61,29 @@ def data_parallel_gradients(
 
     yield measure
     torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
+def run_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    """Run a page as a program, in an empty folder; return how many of its outputs were compared.
+
+    Its Python blocks run in order, and a text block shows what the block above it prints. `words`
+    brings both to what must agree; without it, every character must.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def run(page: str, words: Callable[[str], object] = str) -> int:
+        names: dict[str, object] = {}
+        printed, compared = "", 0
+        for kind, block in _BLOCK.findall((ROOT / page).read_text(encoding="utf-8")):
+            if kind == "python":
+                output = io.StringIO()
+                with contextlib.redirect_stdout(output):
+                    exec(compile(block, page, "exec"), names)
+                printed = output.getvalue()
+            else:
+                assert words(printed) == words(block)
+                compared += 1
+        return compared
+
+    return run

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ import pytest
 from gatewise import keras as bridge
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -26,23 +24,11 @@ def _words(text: str) -> list[str]:
     return re.sub(r"avx512|avx2|portable", "#", text).split()
 
 
-def test_the_blocks_print_what_the_page_shows(monkeypatch, tmp_path) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    printed, compared = "", 0
+def test_the_blocks_print_what_the_page_shows(run_page: Callable[..., int]) -> None:
     try:
-        for kind, block in BLOCK.findall((ROOT / "docs" / "keras.md").read_text()):
-            if kind == "python":
-                output = io.StringIO()
-                with contextlib.redirect_stdout(output):
-                    exec(compile(block, "docs/keras.md", "exec"), names)
-                printed = output.getvalue()
-            else:
-                assert _words(printed) == _words(block)
-                compared += 1
+        assert run_page("docs/keras.md", _words) == 4
     finally:
         bridge.disable()
-    assert compared == 4
 
 
 def test_the_benchmark_runs(tmp_path) -> None:
