@@ -54,16 +54,18 @@ sanitize: $(VENV)/developing  ## run the kernels' tests under AddressSanitizer a
 	done
 
 .PHONY: lint
-lint: $(VENV)/developing  ## ruff, pyright and the import rules
+lint: $(VENV)/developing  ## ruff, clang-format, pyright and the import rules
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/clang-format --dry-run -Werror native/*.h native/*.cpp
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
 .PHONY: format
-format: $(VENV)/developing  ## let ruff lay out the code
+format: $(VENV)/developing  ## let ruff and clang-format lay out the code
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+	$(BIN)/clang-format -i native/*.h native/*.cpp
 
 .PHONY: bench
 bench: $(VENV)/developing  ## measure the kernels, fit's overhead, and verse or scripture against Keras

@@ -207,29 +207,27 @@ void trace_step(bool is_double, const Layer& layer, std::string_view path,
         throw std::invalid_argument("A trace takes single steps on a path that mixes no units.");
     }
     with_scalar(is_double, [&]<class S>(S) {
-        TraceStep<S> step = {
-            {layer,
-             sequence<S>(x),
-             matrix<S>(W),
-             matrix<S>(U),
-             at<const S>(bias),
-             {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
-             at<const bool>(mask),
-             at<const S>(dropout),
-             at<S>(outputs),
-             {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
-             at<S>(gates),
-             at<S>(saved)},
-            way,
-            {}};
+        TraceStep<S> step = {{layer,
+                              sequence<S>(x),
+                              matrix<S>(W),
+                              matrix<S>(U),
+                              at<const S>(bias),
+                              {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
+                              at<const bool>(mask),
+                              at<const S>(dropout),
+                              at<S>(outputs),
+                              {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
+                              at<S>(gates),
+                              at<S>(saved)},
+                             way,
+                             {}};
         spread<decltype(step.trace), S>(trace, step.trace);
         kernels<S>().trace_step(step);
     });
 }
 
 void trace_gradient(bool is_double, const Layer& layer, const StateArgument& grad_state,
-                    const TraceArgument& trace, Address grad_W, Address grad_U,
-                    Address grad_bias) {
+                    const TraceArgument& trace, Address grad_W, Address grad_U, Address grad_bias) {
     with_scalar(is_double, [&]<class S>(S) {
         TraceGradient<S> call = {
             layer,
@@ -298,8 +296,7 @@ void rmsprop(bool is_double, const std::vector<RmspropArgument>& arguments,
 
 double multiply_adds(bool is_double, int threads, Index rounds) {
     double done = 0;
-    with_scalar(is_double,
-                [&]<class S>(S) { done = kernels<S>().multiply_adds(threads, rounds); });
+    with_scalar(is_double, [&]<class S>(S) { done = kernels<S>().multiply_adds(threads, rounds); });
     return done;
 }
 

@@ -34,10 +34,10 @@ struct ForwardRows {
     Upcoming* upcoming;
 };
 
-// Whether x is multiplied in each step, beside h, by one matrix of W above U, or for many steps at a
-// time, ahead of them. Beside it, the sums never leave the registers; ahead of it, W is read once for
-// many steps, which counts where it is too large for the caches or serves a single row. The bits are
-// the same.
+// Whether x is multiplied in each step, beside h, by one matrix of W above U, or for many steps at
+// a time, ahead of them. Beside it, the sums never leave the registers; ahead of it, W is read once
+// for many steps, which counts where it is too large for the caches or serves a single row. The
+// bits are the same.
 template <class CellType>
 GATEWISE_INLINE bool takes_input_beside(const Layer& layer, Index scalar_bytes) {
     if constexpr (!CellType::may_take_input) return false;
@@ -48,7 +48,8 @@ GATEWISE_INLINE bool takes_input_beside(const Layer& layer, Index scalar_bytes) 
 // The depth of the matrix that a step multiplies by: U, or W above U.
 template <class CellType, class S>
 GATEWISE_INLINE Index depth_of_step(const Forward<S>& call) {
-    return (takes_input_beside<CellType>(call.layer, sizeof(S)) ? call.layer.inputs : 0) + call.layer.units;
+    return (takes_input_beside<CellType>(call.layer, sizeof(S)) ? call.layer.inputs : 0) +
+           call.layer.units;
 }
 
 template <class S, int G, int V>
@@ -127,7 +128,9 @@ public:
     }
 
     // The two parts of run(), for a call that is repeated with other x and outputs.
-    void pack() const { parallel(1, [&](Member member) { pack(member); }); }
+    void pack() const {
+        parallel(1, [&](Member member) { pack(member); });
+    }
     void run_packed() const {
         parallel(slices_.count, [&](Member member) { run_packed(member); });
     }
@@ -137,8 +140,8 @@ private:
     // The steps whose x are gathered at a time.
     Index ahead() const { return input_.beside ? 1 : chunk_; }
 
-    // The lines of memory that one step of one slice touches at most. A few rows leave no time to ask
-    // for them: their products wait for the weights.
+    // The lines of memory that one step of one slice touches at most. A few rows leave no time to
+    // ask for them: their products wait for the weights.
     Index lines_ahead() const {
         if (call_.layer.time == 1 || rows_ < 4) return 0;
         const Index longest = larger(call_.layer.inputs, gates_ * units()) * Index(sizeof(S));

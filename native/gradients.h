@@ -9,8 +9,8 @@
 
 namespace gatewise::GATEWISE_ISA {
 
-// What of a step's state its cotangents are multiplied by: nothing, the h that its recurrent product
-// saw (d h), or that h times the reset gate.
+// What of a step's state its cotangents are multiplied by: nothing, the h that its recurrent
+// product saw (d h), or that h times the reset gate.
 enum class Seen { nothing, state, reset_state };
 
 // One product left^T right, summed over steps; `right` is dL/dP. The left side is x, a one whose
@@ -76,9 +76,9 @@ private:
               results(Panel::size(sums.most_results(), most_columns(sums, parts))),
               pointers(sums.most_results()),
               lines(Upcoming::most_lines(
-                  3 * depth, larger(most_columns(sums, parts),
-                                    larger(sums.call_.layer.inputs, sums.units())) *
-                                 Index(sizeof(S)))) {
+                  3 * depth,
+                  larger(most_columns(sums, parts), larger(sums.call_.layer.inputs, sums.units())) *
+                      Index(sizeof(S)))) {
             for (Index row = 0; row < sums.most_results(); ++row)
                 pointers.data()[row] = left.data() + row;
         }
@@ -221,8 +221,8 @@ private:
         }
         const Rows<S> rows = {workplace.pointers.data(), results, workplace.left_stride};
         for (Index tile = 0; tile < panel.tiles(); ++tile) {
-            add_tile(panel, tile, rows,
-                     workplace.results.data() + panel.first_unit(tile) * results, &upcoming);
+            add_tile(panel, tile, rows, workplace.results.data() + panel.first_unit(tile) * results,
+                     &upcoming);
         }
     }
 
@@ -300,11 +300,12 @@ void input_gradient(const InputGradient<S>& call) {
             const Index count = smaller(block, rows - first);
             for (Index row = 0; row < count; ++row)
                 pointers[row] = call.grad_product + (first + row) * columns;
-            multiply(*W, Rows<S>{pointers, count}, FromZero<S, 1>{},
-                     [&](Index row, Index unit, int width, const S* sums) {
-                         store(call.grad_x + (first + row) * layer.inputs + unit, load(sums), width);
-                     },
-                     nullptr, Member{0, 1});
+            multiply(
+                *W, Rows<S>{pointers, count}, FromZero<S, 1>{},
+                [&](Index row, Index unit, int width, const S* sums) {
+                    store(call.grad_x + (first + row) * layer.inputs + unit, load(sums), width);
+                },
+                nullptr, Member{0, 1});
         }
     });
 }

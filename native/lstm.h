@@ -19,7 +19,9 @@ public:
     static constexpr bool may_take_input = true;
 
     LstmForward(const Forward<S>& call, Activations activations)
-        : activations_(activations), call_(call), U_(depth_of_step<LstmForward>(call), call.layer.units) {}
+        : activations_(activations),
+          call_(call),
+          U_(depth_of_step<LstmForward>(call), call.layer.units) {}
 
     void pack(Member member) const { pack_step(*U_, call_, member); }
 
@@ -75,16 +77,17 @@ public:
         const Range own = place.units<S>(call_.layer.units);
         for (Index row = 0; row < rows.count; ++row) {
             const BackwardRow<S>& at = rows.row[row];
-            for_vectors<S>(own, [&](Index unit, int count) {
-                differentiate(at, unit, count, rows.scale);
-            });
+            for_vectors<S>(
+                own, [&](Index unit, int count) { differentiate(at, unit, count, rows.scale); });
             rows.pointers[row] = at.grad_product;
         }
         place.crew.barrier();
-        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew, [&](Index row, Index unit, int count, Vector<S> sum) {
-                const BackwardRow<S>& at = rows.row[row];
-                store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale, count);
-            });
+        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
+                    [&](Index row, Index unit, int count, Vector<S> sum) {
+                        const BackwardRow<S>& at = rows.row[row];
+                        store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale,
+                              count);
+                    });
     }
 
 private:

@@ -77,8 +77,8 @@ void pack_vector(Matrix<S> from, Index column, int count, Index depth, S* to, In
     }
 }
 
-// Packs this member's share of the tiles: rows `first` to `last` of the packed matrix. Gate g of unit
-// u is column g * gate_stride + u of `from`.
+// Packs this member's share of the tiles: rows `first` to `last` of the packed matrix. Gate g of
+// unit u is column g * gate_stride + u of `from`.
 //
 // A few rows at a time, so that neither side touches more pages than the processor remembers.
 template <class S, int G, int V>

@@ -12,8 +12,8 @@
 
 namespace gatewise::GATEWISE_ISA {
 
-// Element k of row r is before[r][k] in the first `depth_before`, and then pointers[r][k' * stride],
-// k' counted from there.
+// Element k of row r is before[r][k] in the first `depth_before`, and then pointers[r][k' *
+// stride], k' counted from there.
 template <class S>
 struct Rows {
     const S* const* pointers;
@@ -130,8 +130,8 @@ void add_tile(const Packed<S, G, V>& right, Index tile, const Rows<S>& left, S* 
 // This member's share of the tiles of a product.
 //
 // For every row and vector of units, `start(row, unit, count, sums)` says where the sums start and
-// `take(row, unit, count, sums)` takes them: `unit` is the first of `count` units, and gate g's sums
-// are the vector at sums + g * lanes.
+// `take(row, unit, count, sums)` takes them: `unit` is the first of `count` units, and gate g's
+// sums are the vector at sums + g * lanes.
 template <class S, int G, int V, class Start, class Take>
 void multiply(const Packed<S, G, V>& right, const Rows<S>& left, const Start& start,
               const Take& take, Upcoming* upcoming, Member member) {

@@ -97,8 +97,7 @@ GATEWISE_INLINE Slices slices_of(const Layer& layer, bool may_meet) {
     const bool near = gates * double(layer.units) * sizeof(float) <= double(far_bytes);
     const bool few_rows = layer.batch < crew * (near ? 4 : 12);
     const double step = double(layer.batch) * gates * double(layer.units) / crew;
-    if (may_meet && crew > 1 && few_rows && step >= worth_meeting)
-        return {layer.batch, crew, true};
+    if (may_meet && crew > 1 && few_rows && step >= worth_meeting) return {layer.batch, crew, true};
     return {layer.batch, by_rows, false};
 }
 

@@ -61,10 +61,12 @@ public:
             rows.pointers[row] = at.grad_product;
         }
         place.crew.barrier();
-        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew, [&](Index row, Index unit, int count, Vector<S> sum) {
-                const BackwardRow<S>& at = rows.row[row];
-                store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale, count);
-            });
+        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
+                    [&](Index row, Index unit, int count, Vector<S> sum) {
+                        const BackwardRow<S>& at = rows.row[row];
+                        store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale,
+                              count);
+                    });
     }
 
 private:

@@ -60,9 +60,9 @@ void trace_step(const TraceStep<S>& step) {
 }
 
 template <class S>
-constexpr Kernels<S> table = {forward,        backward_scan, weight_gradient, input_gradient,
-                              rmsprop,        open_stream,   step_stream,     close_stream,
-                              trace_step<S>,  trace_gradient, multiply_adds<S>};
+constexpr Kernels<S> table = {forward,       backward_scan,  weight_gradient, input_gradient,
+                              rmsprop,       open_stream,    step_stream,     close_stream,
+                              trace_step<S>, trace_gradient, multiply_adds<S>};
 
 }  // namespace
 

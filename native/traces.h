@@ -1,11 +1,11 @@
 // Traces: what each weight did to the states of its own unit, one time step at a time.
 //
-//     J' = A J + B      A = ds'/ds, B = ds'/dtheta: this step's, on a path on which units do not mix
-//     dL/dtheta = sum over rows and states of (dL/ds) J
+//     J' = A J + B      A = ds'/ds, B = ds'/dtheta: this step's, on a path on which units do not
+//     mix dL/dtheta = sum over rows and states of (dL/ds) J
 //
 // A has a number for each unit and pair of its states, B is (dL/dP) times what the weight
-// multiplies. Both come from the layer's own way back, with a cotangent of ones on one state. Menick
-// et al. 2020 (path diagonal), Bellec et al. 2020 (path cell).
+// multiplies. Both come from the layer's own way back, with a cotangent of ones on one state.
+// Menick et al. 2020 (path diagonal), Bellec et al. 2020 (path cell).
 
 #pragma once
 
@@ -50,7 +50,9 @@ public:
         : call_(step.forward),
           step_(step),
           states_(call_.layer.cell == Cell::lstm ? 2 : 1),
-          gates_(call_.layer.cell == Cell::lstm ? 4 : call_.layer.cell == Cell::simple_rnn ? 1 : 3),
+          gates_(call_.layer.cell == Cell::lstm         ? 4
+                 : call_.layer.cell == Cell::simple_rnn ? 1
+                                                        : 3),
           rows_(weight_rows(call_.layer, call_.bias)),
           ones_(size()),
           A_(states_ * states_ * size()),

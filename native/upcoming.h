@@ -1,8 +1,8 @@
 // Memory that will be touched soon, brought nearer while the products compute.
 //
 // A time step reads and writes each row's part of arrays that are far larger than a cache, and the
-// jumps from row to row hide the order from the processor. The products leave the way to memory free,
-// so each step of their inner loop asks for one line of what comes next.
+// jumps from row to row hide the order from the processor. The products leave the way to memory
+// free, so each step of their inner loop asks for one line of what comes next.
 
 #pragma once
 
@@ -14,9 +14,7 @@ namespace gatewise::GATEWISE_ISA {
 class Upcoming {
 public:
     // The lines that so many ranges of so many bytes each take at most.
-    static Index most_lines(Index ranges, Index bytes) {
-        return ranges * (bytes / line_bytes + 2);
-    }
+    static Index most_lines(Index ranges, Index bytes) { return ranges * (bytes / line_bytes + 2); }
 
     // The list lives in the caller's memory.
     explicit Upcoming(const char** lines) : line_(lines) {}
