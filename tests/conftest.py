@@ -87,3 +87,14 @@ def run_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., i
         return compared
 
     return run
+
+
+@pytest.fixture
+def clean_register() -> Iterator[None]:
+    """Forget the layers that a test registers, and no others."""
+    from gatewise.layers.registered import OWN
+
+    before = dict(OWN)
+    yield
+    OWN.clear()
+    OWN.update(before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,6 @@ HYPOTHESIS = settings(
 )
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
 SIZES = {"LSTMCell": 2, "GRUCell": 1, "SimpleRNNCell": 1}
-
-
-@pytest.fixture
-def clean_register() -> Iterator[None]:
-    yield
-    OWN.clear()
 
 
 def minimal(base: Any, name: str = "Minimal") -> Any:

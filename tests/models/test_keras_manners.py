@@ -14,7 +14,6 @@ from torch import nn
 import gatewise
 from gatewise import Input, Model, Sequential, layers, load_model
 from gatewise.errors import InputError, UnsupportedError
-from gatewise.layers.registered import OWN
 from gatewise.models.mask_path import mask_path
 
 X = np.random.default_rng(0).normal(size=(6, 5, 3)).astype("float32")
@@ -78,7 +77,9 @@ def test_training_for_one_call() -> None:
     assert (again(torch.ones(5, 9)) == 0).any()
 
 
-def test_a_layer_s_own_arguments_are_its_configuration(tmp_path: Path) -> None:
+def test_a_layer_s_own_arguments_are_its_configuration(
+    tmp_path: Path, clean_register: None
+) -> None:
     @layers.register
     class Power(layers.Layer):
         def __init__(self, exponent: int, shift: float = 0.0, **keywords: Any) -> None:
@@ -88,16 +89,13 @@ def test_a_layer_s_own_arguments_are_its_configuration(tmp_path: Path) -> None:
         def call(self, x: torch.Tensor) -> torch.Tensor:
             return x**self.exponent + self.shift
 
-    try:
-        model = Sequential([Input((3,)), Power(3, shift=1.0, name="cube")])
-        model.save(tmp_path / "m.safetensors")
-        loaded = load_model(tmp_path / "m.safetensors")
-        assert (loaded.layers[0].exponent, loaded.layers[0].shift) == (3, 1.0)
-        assert loaded.layers[0].name == "cube"
-        with pytest.raises(UnsupportedError, match=r"exponent=tensor.*get_config"):
-            Power(torch.ones(2)).get_config()
-    finally:
-        OWN.clear()
+    model = Sequential([Input((3,)), Power(3, shift=1.0, name="cube")])
+    model.save(tmp_path / "m.safetensors")
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert (loaded.layers[0].exponent, loaded.layers[0].shift) == (3, 1.0)
+    assert loaded.layers[0].name == "cube"
+    with pytest.raises(UnsupportedError, match=r"exponent=tensor.*get_config"):
+        Power(torch.ones(2)).get_config()
 
 
 def test_super_call_and_layer_call_run_what_the_layer_does() -> None:
