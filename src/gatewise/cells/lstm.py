@@ -16,6 +16,7 @@ from __future__ import annotations
 from torch import Tensor, cat
 
 from gatewise import activations
+from gatewise.cells.products import product as product_of
 from gatewise.cells.specification import Specification
 from gatewise.cells.step import Step, Through
 
@@ -33,7 +34,7 @@ def step(
     squash = activations.get(specification.activation)
     gate = activations.get(specification.recurrent_activation)
     seen = h if recurrent_dropout is None else h * recurrent_dropout
-    i, f, g, o = (product + seen @ U).chunk(4, dim=-1)
+    i, f, g, o = (product + product_of(seen, U, specification.precision)).chunk(4, dim=-1)
     i, f, g, o = gate(i), gate(f), squash(g), gate(o)
     c = f * c + i * g
     h = o * squash(c)

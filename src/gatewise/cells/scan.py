@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gatewise.cells import gru, lstm, simple_rnn
 from gatewise.cells.gates import gate_slice
+from gatewise.cells.products import product as product_of
 from gatewise.cells.specification import Specification
 from gatewise.cells.step import Through
 
@@ -37,7 +38,7 @@ def input_product(
     """
     if mask is not None:
         x = torch.where(mask.unsqueeze(-1), x, 0)
-    product = x @ weights[0]
+    product = product_of(x, weights[0], specification.precision)
     if len(weights) == 2:
         return product
     return product + (weights[2][0] if specification.two_biases else weights[2])
@@ -108,7 +109,7 @@ def backward_scan(
     The norms (B, T, S) of dL/d(state after step t) are empty unless asked for.
     """
     step_backward = _CELLS[specification.cell].step_backward
-    through = _through(path)
+    through = _through(path, specification.precision)
     grads = tuple(grad_final_state)
     order = _order(gates.shape[1], specification)
     before = [None, *order[:-1]]
@@ -188,10 +189,10 @@ def _state_at(
     return (outputs[:, t],)
 
 
-def _through(path: str) -> Through:
+def _through(path: str, precision: str) -> Through:
     """Return how a cotangent passes the recurrent product on the way to the step before."""
     if path == "full":
-        return lambda grad, U: grad @ U.t()
+        return lambda grad, U: product_of(grad, U.t(), precision)
     if path == "diagonal":
         return _through_diagonal
     return lambda grad, U: torch.zeros_like(grad[..., : U.shape[0]])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from gatewise import activations
+from gatewise.cells.products import product as product_of
 from gatewise.cells.specification import Specification
 from gatewise.cells.step import Step, Through
 
@@ -25,7 +26,9 @@ def step(
     """Take one time step; ``product`` is x W + b, (B, H)."""
     (h,) = state
     seen = h if recurrent_dropout is None else h * recurrent_dropout
-    h = activations.get(specification.activation)(product + seen @ U)
+    h = activations.get(specification.activation)(
+        product + product_of(seen, U, specification.precision)
+    )
     return Step((h,), (h,), None)
 
 

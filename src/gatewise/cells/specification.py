@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from torch import Tensor
 
 from gatewise.activations import KERNEL_NAMES
 from gatewise.cells.gates import GATES, STATES
+from gatewise.cells.products import PRECISIONS
 from gatewise.errors import unknown_name
 
 
@@ -21,6 +22,8 @@ class Specification:
     c), ``recurrent_activation`` the gates; each is a name of :mod:`gatewise.activations` or a
     callable. ``reset_after`` (GRU) applies the reset gate after the recurrent product. ``reverse``
     runs from the last time step to the first; everything stays indexed by its own time step.
+    ``precision`` is that of the matrix products: "float32" leaves their operands as they are,
+    "bfloat16" rounds them (:mod:`gatewise.cells.products`).
 
     >>> Specification("gru").gates
     ('z', 'r', 'h')
@@ -31,10 +34,21 @@ class Specification:
     recurrent_activation: str | Callable[[Tensor], Tensor] = "sigmoid"
     reset_after: bool = True
     reverse: bool = False
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.cell not in GATES:
             raise unknown_name("cell", self.cell, GATES)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
+
+    def at(self, precision: str) -> Specification:
+        """Return the same cell with its products at this precision.
+
+        >>> Specification("lstm").at("bfloat16").precision
+        'bfloat16'
+        """
+        return self if precision == self.precision else replace(self, precision=precision)
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -61,6 +75,7 @@ class Specification:
         flags = (
             "reset_after" if self.reset_after else "reset_before",
             "reverse" if self.reverse else "forward",
+            self.precision,
         )
         return " ".join((self.cell, str(self.activation), str(self.recurrent_activation), *flags))
 
@@ -76,7 +91,12 @@ class Specification:
 
 @lru_cache(maxsize=256)
 def _decode(text: str) -> Specification:
-    cell, activation, recurrent_activation, reset, direction = text.split(" ")
+    cell, activation, recurrent_activation, reset, direction, precision = text.split(" ")
     return Specification(
-        cell, activation, recurrent_activation, reset == "reset_after", direction == "reverse"
+        cell,
+        activation,
+        recurrent_activation,
+        reset == "reset_after",
+        direction == "reverse",
+        precision,
     )
