@@ -39,8 +39,10 @@ GATEWISE_INLINE Vector<S> dropout_at(const BackwardRow<S>& row, Index unit, int 
 
 // The cotangent's way through the columns of some gates of U: all of them, their diagonals, or
 // none.
-template <class S>
+template <class F>
 class Through {
+    using S = Sum<F>;
+
 public:
     Through(Path path, Matrix<S> U, Index first_gate, Index gates, Index units)
         : path_(path),
@@ -93,7 +95,7 @@ private:
     const Path path_;
     const Matrix<S> U_;
     const Index gates_, units_;
-    const PlainBuffer<S> packed_;  // U^T: depth gates H
+    const PlainBuffer<F> packed_;  // U^T: depth gates H
     const Buffer<S> diagonal_;     // (gates H)
 };
 

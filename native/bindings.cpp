@@ -64,11 +64,17 @@ constexpr std::pair<std::string_view, Reduce> reductions[] = {
     {"step", Reduce::step},
 };
 
+constexpr std::pair<std::string_view, Precision> precisions[] = {
+    {"float32", Precision::scalar},
+    {"bfloat16", Precision::bfloat16},
+};
+
 // batch, time, inputs, units, threads
 using Sizes = std::tuple<Index, Index, Index, Index, int>;
 
 Layer layer_of(std::string_view cell, std::string_view activation,
-               std::string_view recurrent_activation, bool reverse, const Sizes& sizes) {
+               std::string_view recurrent_activation, bool reverse, const Sizes& sizes,
+               std::string_view precision) {
     const auto [batch, time, inputs, units, threads] = sizes;
     if (batch < 1 || time < 1 || inputs < 1 || units < 1 || threads < 1) {
         throw std::invalid_argument(
@@ -82,7 +88,8 @@ Layer layer_of(std::string_view cell, std::string_view activation,
             time,
             inputs,
             units,
-            threads};
+            threads,
+            named("precision", precision, precisions)};
 }
 
 template <class T>
@@ -101,13 +108,16 @@ Sequence<S> sequence(const SequenceArgument& argument) {
 }
 
 template <class S>
-const Kernels<S>& kernels();
+const Kernels<S>& kernels(Precision precision = Precision::scalar);
 template <>
-const Kernels<float>& kernels<float>() {
-    return *chosen().of_float;
+const Kernels<float>& kernels<float>(Precision precision) {
+    return precision == Precision::bfloat16 ? *chosen().of_bfloat16 : *chosen().of_float;
 }
 template <>
-const Kernels<double>& kernels<double>() {
+const Kernels<double>& kernels<double>(Precision precision) {
+    if (precision != Precision::scalar) {
+        throw std::invalid_argument("bfloat16 products are summed in float32, not in float64.");
+    }
     return *chosen().of_double;
 }
 
@@ -123,18 +133,19 @@ void forward(bool is_double, const Layer& layer, const SequenceArgument& x, cons
              Address dropout, Address outputs, const StateArgument& final_state, Address gates,
              Address saved) {
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().forward({layer,
-                              sequence<S>(x),
-                              matrix<S>(W),
-                              matrix<S>(U),
-                              at<const S>(bias),
-                              {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
-                              at<const bool>(mask),
-                              at<const S>(dropout),
-                              at<S>(outputs),
-                              {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
-                              at<S>(gates),
-                              at<S>(saved)});
+        kernels<S>(layer.precision)
+            .forward({layer,
+                      sequence<S>(x),
+                      matrix<S>(W),
+                      matrix<S>(U),
+                      at<const S>(bias),
+                      {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
+                      at<const bool>(mask),
+                      at<const S>(dropout),
+                      at<S>(outputs),
+                      {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
+                      at<S>(gates),
+                      at<S>(saved)});
     });
 }
 
@@ -145,22 +156,23 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
                    const StateArgument& grad_state, Address norms) {
     const Path way = named("path", path, paths);
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().backward_scan(
-            {layer,
-             at<const S>(grad_outputs),
-             {at<const S>(std::get<0>(grad_final)), at<const S>(std::get<1>(grad_final))},
-             at<const S>(outputs),
-             at<const S>(gates),
-             at<const S>(saved),
-             matrix<S>(U),
-             {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
-             at<const bool>(mask),
-             at<const S>(dropout),
-             at<const S>(scale),
-             way,
-             at<S>(grad_product),
-             {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
-             at<S>(norms)});
+        kernels<S>(layer.precision)
+            .backward_scan(
+                {layer,
+                 at<const S>(grad_outputs),
+                 {at<const S>(std::get<0>(grad_final)), at<const S>(std::get<1>(grad_final))},
+                 at<const S>(outputs),
+                 at<const S>(gates),
+                 at<const S>(saved),
+                 matrix<S>(U),
+                 {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
+                 at<const bool>(mask),
+                 at<const S>(dropout),
+                 at<const S>(scale),
+                 way,
+                 at<S>(grad_product),
+                 {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
+                 at<S>(norms)});
     });
 }
 
@@ -170,18 +182,19 @@ void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce
                      Address grad_W, Address grad_U, Address grad_bias) {
     const Reduce reduction = named("reduction", reduce, reductions);
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().weight_gradient(
-            {layer, reduction, sequence<S>(x), at<const S>(outputs), at<const S>(gates),
-             at<const S>(grad_product), at<const S>(state), at<const bool>(mask),
-             at<const S>(dropout), at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)});
+        kernels<S>(layer.precision)
+            .weight_gradient({layer, reduction, sequence<S>(x), at<const S>(outputs),
+                              at<const S>(gates), at<const S>(grad_product), at<const S>(state),
+                              at<const bool>(mask), at<const S>(dropout), at<S>(grad_W),
+                              at<S>(grad_U), at<S>(grad_bias)});
     });
 }
 
 void input_gradient(bool is_double, const Layer& layer, Address grad_product,
                     const MatrixArgument& W, Address grad_x) {
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().input_gradient(
-            {layer, at<const S>(grad_product), matrix<S>(W), at<S>(grad_x)});
+        kernels<S>(layer.precision)
+            .input_gradient({layer, at<const S>(grad_product), matrix<S>(W), at<S>(grad_x)});
     });
 }
 
@@ -222,7 +235,7 @@ void trace_step(bool is_double, const Layer& layer, std::string_view path,
                              way,
                              {}};
         spread<decltype(step.trace), S>(trace, step.trace);
-        kernels<S>().trace_step(step);
+        kernels<S>(layer.precision).trace_step(step);
     });
 }
 
@@ -235,7 +248,7 @@ void trace_gradient(bool is_double, const Layer& layer, const StateArgument& gra
             {},
             {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)}};
         spread<decltype(call.trace), const S>(trace, call.trace);
-        kernels<S>().trace_gradient(call);
+        kernels<S>(layer.precision).trace_gradient(call);
     });
 }
 
@@ -244,7 +257,7 @@ class StreamOwner {
 public:
     StreamOwner(bool is_double, const Layer& layer, const MatrixArgument& W,
                 const MatrixArgument& U, Address bias, const StateArgument& state)
-        : is_double_(is_double) {
+        : is_double_(is_double), precision_(layer.precision) {
         with_scalar(is_double, [&]<class S>(S) {
             Forward<S> call = {};
             call.layer = layer;
@@ -253,12 +266,12 @@ public:
             call.bias = at<const S>(bias);
             call.state[0] = call.final_state[0] = at<S>(std::get<0>(state));
             call.state[1] = call.final_state[1] = at<S>(std::get<1>(state));
-            stream_ = kernels<S>().open_stream(call);
+            stream_ = kernels<S>(precision_).open_stream(call);
         });
     }
     ~StreamOwner() {
         with_scalar(is_double_, [&]<class S>(S) {
-            kernels<S>().close_stream(static_cast<Stream<S>*>(stream_));
+            kernels<S>(precision_).close_stream(static_cast<Stream<S>*>(stream_));
         });
     }
     StreamOwner(const StreamOwner&) = delete;
@@ -266,13 +279,15 @@ public:
 
     void step(Address x, Address mask, Address outputs) {
         with_scalar(is_double_, [&]<class S>(S) {
-            kernels<S>().step_stream(*static_cast<Stream<S>*>(stream_),
-                                     {at<const S>(x), at<const bool>(mask), at<S>(outputs)});
+            kernels<S>(precision_)
+                .step_stream(*static_cast<Stream<S>*>(stream_),
+                             {at<const S>(x), at<const bool>(mask), at<S>(outputs)});
         });
     }
 
 private:
     const bool is_double_;
+    const Precision precision_;
     void* stream_ = nullptr;
 };
 
@@ -294,9 +309,11 @@ void rmsprop(bool is_double, const std::vector<RmspropArgument>& arguments,
     });
 }
 
-double multiply_adds(bool is_double, int threads, Index rounds) {
+double multiply_adds(bool is_double, std::string_view precision, int threads, Index rounds) {
+    const Precision of = named("precision", precision, precisions);
     double done = 0;
-    with_scalar(is_double, [&]<class S>(S) { done = kernels<S>().multiply_adds(threads, rounds); });
+    with_scalar(is_double,
+                [&]<class S>(S) { done = kernels<S>(of).multiply_adds(threads, rounds); });
     return done;
 }
 
@@ -313,11 +330,12 @@ NB_MODULE(_native, module) {
     using namespace gatewise;
     module.doc() = "The native CPU kernels; gatewise.kernels.cpu is their only caller.";
     nb::class_<Layer>(module, "Layer", "A layer's equation and sizes, and the threads to use.")
-        .def("__init__",
-             [](Layer* self, std::string_view cell, std::string_view activation,
-                std::string_view recurrent_activation, bool reverse, const Sizes& sizes) {
-                 new (self) Layer(layer_of(cell, activation, recurrent_activation, reverse, sizes));
-             });
+        .def("__init__", [](Layer* self, std::string_view cell, std::string_view activation,
+                            std::string_view recurrent_activation, bool reverse, const Sizes& sizes,
+                            std::string_view precision) {
+            new (self)
+                Layer(layer_of(cell, activation, recurrent_activation, reverse, sizes, precision));
+        });
     module.def("forward", &forward);
     module.def("backward_scan", &backward_scan);
     module.def("weight_gradient", &weight_gradient);

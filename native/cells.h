@@ -1,4 +1,5 @@
-// The kernels of each cell, as one instruction set's translation units offer them to each other.
+// The kernels of each cell, as one instruction set's translation units offer them to each other. F
+// is what the products multiply: float, double or Pair.
 
 #pragma once
 
@@ -6,23 +7,23 @@
 
 namespace gatewise::GATEWISE_ISA {
 
-template <class S>
-void lstm_forward(const Forward<S>&);
-template <class S>
-void lstm_backward_scan(const BackwardScan<S>&);
-template <class S>
-OpenStream<S>* lstm_stream(const Forward<S>&);
-template <class S>
-void gru_forward(const Forward<S>&);
-template <class S>
-void gru_backward_scan(const BackwardScan<S>&);
-template <class S>
-OpenStream<S>* gru_stream(const Forward<S>&);
-template <class S>
-void simple_rnn_forward(const Forward<S>&);
-template <class S>
-void simple_rnn_backward_scan(const BackwardScan<S>&);
-template <class S>
-OpenStream<S>* simple_rnn_stream(const Forward<S>&);
+template <class F>
+void lstm_forward(const Forward<Sum<F>>&);
+template <class F>
+void lstm_backward_scan(const BackwardScan<Sum<F>>&);
+template <class F>
+OpenStream<Sum<F>>* lstm_stream(const Forward<Sum<F>>&);
+template <class F>
+void gru_forward(const Forward<Sum<F>>&);
+template <class F>
+void gru_backward_scan(const BackwardScan<Sum<F>>&);
+template <class F>
+OpenStream<Sum<F>>* gru_stream(const Forward<Sum<F>>&);
+template <class F>
+void simple_rnn_forward(const Forward<Sum<F>>&);
+template <class F>
+void simple_rnn_backward_scan(const BackwardScan<Sum<F>>&);
+template <class F>
+OpenStream<Sum<F>>* simple_rnn_stream(const Forward<Sum<F>>&);
 
 }  // namespace gatewise::GATEWISE_ISA

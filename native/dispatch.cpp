@@ -6,29 +6,39 @@
 
 namespace gatewise {
 
-#define GATEWISE_DECLARE(isa)                    \
-    namespace isa {                              \
-    extern const Kernels<float> kernels_float;   \
-    extern const Kernels<double> kernels_double; \
+#define GATEWISE_DECLARE(isa)                     \
+    namespace isa {                               \
+    extern const Kernels<float> kernels_float;    \
+    extern const Kernels<double> kernels_double;  \
+    extern const Kernels<float> kernels_bfloat16; \
     }
 
 GATEWISE_DECLARE(portable)
 #ifdef GATEWISE_X86
 GATEWISE_DECLARE(avx2)
 GATEWISE_DECLARE(avx512)
+GATEWISE_DECLARE(avx512_bf16)
 #endif
 
 namespace {
 
+#define GATEWISE_TABLES(isa) &isa::kernels_float, &isa::kernels_double, &isa::kernels_bfloat16
+
 const InstructionSet compiled[] = {
-    {"portable", [] { return true; }, &portable::kernels_float, &portable::kernels_double},
+    {"portable", [] { return true; }, GATEWISE_TABLES(portable)},
 #ifdef GATEWISE_X86
     {"avx2",
      [] { return bool(__builtin_cpu_supports("avx2")) && bool(__builtin_cpu_supports("fma")); },
-     &avx2::kernels_float, &avx2::kernels_double},
+     GATEWISE_TABLES(avx2)},
     {"avx512",
      [] { return bool(__builtin_cpu_supports("avx512f")) && bool(__builtin_cpu_supports("fma")); },
-     &avx512::kernels_float, &avx512::kernels_double},
+     GATEWISE_TABLES(avx512)},
+    {"avx512_bf16",
+     [] {
+         return bool(__builtin_cpu_supports("avx512bf16")) &&
+                bool(__builtin_cpu_supports("avx512bw")) && bool(__builtin_cpu_supports("fma"));
+     },
+     GATEWISE_TABLES(avx512_bf16)},
 #endif
 };
 

@@ -29,8 +29,8 @@ struct ForwardRows {
     const S** seen;  // (count): h of each row, times its dropout; a cell may overwrite the pointers
     const S** x;     // (count): x of each row; null where it is multiplied ahead
 
-    // What multiplies W above U, or U alone, which is `units` deep.
-    Rows<S> left(Index depth, Index units) const { return {seen, count, 1, x, depth - units}; }
+    // What multiplies W above U, or U alone.
+    Rows<S> left(const Layer& layer) const { return {seen, count, 1, x, x ? layer.inputs : 0}; }
     Upcoming* upcoming;
 };
 
@@ -39,32 +39,37 @@ struct ForwardRows {
 // for many steps, which counts where it is too large for the caches or serves a single row. The
 // bits are the same.
 template <class CellType>
-GATEWISE_INLINE bool takes_input_beside(const Layer& layer, Index scalar_bytes) {
+GATEWISE_INLINE bool takes_input_beside(const Layer& layer) {
     if constexpr (!CellType::may_take_input) return false;
+    using F = typename CellType::Factor;
     const Index matrix = (layer.inputs + layer.units) * gates_of(layer.cell) * layer.units;
-    return matrix * scalar_bytes <= far_bytes && layer.batch > 1;
+    return matrix * Index(sizeof(F)) / numbers<F> <= far_bytes && layer.batch > 1;
 }
 
-// The depth of the matrix that a step multiplies by: U, or W above U.
+// The depth of the matrix that a step multiplies by: U, or W above U. Its W ends with a whole
+// factor, so that x and h are paired as they are apart.
 template <class CellType, class S>
 GATEWISE_INLINE Index depth_of_step(const Forward<S>& call) {
-    return (takes_input_beside<CellType>(call.layer, sizeof(S)) ? call.layer.inputs : 0) +
-           call.layer.units;
+    using F = typename CellType::Factor;
+    const bool beside = takes_input_beside<CellType>(call.layer);
+    return (beside ? factors<F>(call.layer.inputs) * numbers<F> : 0) + call.layer.units;
 }
 
-template <class S, int G, int V>
-void pack_step(const Packed<S, G, V>& to, const Forward<S>& call, Member member) {
-    const Index units = call.layer.units, inputs = to.depth - units;
-    if (inputs > 0) pack(to, 0, inputs, call.W, units, member);
-    pack(to, inputs, to.depth, call.U, units, member);
+template <class F, int G, int V>
+void pack_step(const Packed<F, G, V>& to, const Forward<Sum<F>>& call, Member member) {
+    const Index units = call.layer.units, above = to.depth - units;
+    if (above > 0) pack(to, 0, call.layer.inputs, call.W, units, member);
+    pack(to, above, to.depth, call.U, units, member);
 }
 
 // x W + b for a chunk of steps of one slice.
-template <class S>
+template <class F>
 struct InputProduct {
+    using S = Sum<F>;
+
     const Forward<S>& call;
     const bool beside;
-    PlainBuffer<S> W;
+    PlainBuffer<F> W;
     Buffer<S> bias;  // (GH): all that does not depend on x or h
 
     InputProduct(const Forward<S>& forward, bool input_beside)
@@ -108,7 +113,7 @@ public:
           gates_(gates_of(call.layer.cell)),
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
-          input_(call, takes_input_beside<CellType>(call.layer, sizeof(S))),
+          input_(call, takes_input_beside<CellType>(call.layer)),
           chunk_(input_.beside ? call.layer.time : chunk_steps()),
           products_(call.gates || input_.beside
                         ? 0
@@ -277,7 +282,7 @@ private:
     const Index gates_;
     const Slices slices_;
     const Index rows_;
-    const InputProduct<S> input_;
+    const InputProduct<typename CellType::Factor> input_;
     const Index chunk_;
     const Buffer<S> products_;          // (slices, chunk, rows, GH), where the gates are not wanted
     const Buffer<S> seen_;              // (slices, rows, H): h with dropout

@@ -22,8 +22,10 @@ struct WeightProduct {
     bool reset_candidate;         // the right side's candidate part is multiplied by r
 };
 
-template <class S>
+template <class F>
 class WeightGradientSums {
+    using S = Sum<F>;
+
 public:
     explicit WeightGradientSums(const WeightGradient<S>& call)
         : call_(call),
@@ -53,9 +55,11 @@ public:
     }
 
 private:
-    using Panel = Packed<S, 1, plain_vectors>;
-    static constexpr Index depth =
+    using Panel = Packed<F, 1, plain_vectors>;
+    using Results = Packed<S, 1, plain_vectors>;
+    static constexpr Index most_factors =
         32 * 1024 / (plain_vectors * vector_bytes);  // one panel fills the first-level cache
+    static constexpr Index depth = most_factors * numbers<F>;  // steps of a block
 
     Index units() const { return call_.layer.units; }
     Index columns() const { return gates_ * units(); }
@@ -71,9 +75,11 @@ private:
     struct Workplace {
         Workplace(const WeightGradientSums& sums, Index parts)
             : left_stride(odd_lines(sums.most_results())),
-              left(depth * left_stride),
+              left(most_factors * left_stride),
               right(Panel::size(depth, most_columns(sums, parts))),
-              results(Panel::size(sums.most_results(), most_columns(sums, parts))),
+              results(Results::size(sums.most_results(), most_columns(sums, parts))),
+              rows_stride(larger_row(sums, parts)),
+              rows(numbers<F> > 1 ? numbers<F> * rows_stride : 0),
               pointers(sums.most_results()),
               lines(Upcoming::most_lines(
                   3 * depth,
@@ -87,11 +93,18 @@ private:
             return (tiles + parts - 1) / parts * Panel::tile_units;
         }
 
+        // The numbers of one step that are paired with its neighbour's.
+        static Index larger_row(const WeightGradientSums& sums, Index parts) {
+            return padded<S>(larger(sums.most_results(), most_columns(sums, parts)) + lanes<S>);
+        }
+
         const Index left_stride;
-        const Buffer<S> left;             // (steps, left_stride)
-        const Buffer<S> right;            // a panel for each tile of columns
-        const Buffer<S> results;          // (results, columns of the tile) for each tile of columns
-        const Buffer<const S*> pointers;  // (results): where each one's row begins in `left`
+        const Buffer<F> left;     // (factors, left_stride)
+        const Buffer<F> right;    // a panel for each tile of columns
+        const Buffer<S> results;  // (results, columns of the tile) for each tile of columns
+        const Index rows_stride;
+        const Buffer<S> rows;             // (neighbours, rows_stride): what is to be paired
+        const Buffer<const F*> pointers;  // (results): where each one's row begins in `left`
         const Buffer<const char*> lines;  // of the next block
     };
 
@@ -149,7 +162,7 @@ private:
                                smaller(end, first + tiles.end * Panel::tile_units)};
         if (columns.begin >= columns.end) return;
         const Index results = results_of(product);
-        clear(workplace.results.data(), Panel::size(results, columns.end - columns.begin));
+        clear(workplace.results.data(), Results::size(results, columns.end - columns.begin));
         const Index* const steps = steps_.data();
         const Index last_step = group_ends_.data()[group];
         for (Index step = group == 0 ? 0 : group_ends_.data()[group - 1]; step < last_step;
@@ -159,7 +172,7 @@ private:
             announce(product, columns, steps + after, smaller(depth, last_step - after), upcoming);
             add_block(product, columns, steps + step, after - step, workplace, upcoming);
         }
-        const Panel whole = {nullptr, results, columns.end - columns.begin};
+        const Results whole = {nullptr, results, columns.end - columns.begin};
         for (Index tile = 0; tile < whole.tiles(); ++tile) {
             const Index column = columns.begin + whole.first_unit(tile);
             const Index width = whole.vectors(tile) * lanes<S>;
@@ -215,11 +228,18 @@ private:
                    const Workplace& workplace, Upcoming& upcoming) const {
         const Panel panel = {workplace.right.data(), count, columns.end - columns.begin};
         const Index results = results_of(product);
-        for (Index step = 0; step < count; ++step) {
-            copy_left(product, steps[step], workplace.left.data() + step * workplace.left_stride);
-            copy_right(product, columns.begin, steps[step], panel, step);
+        for (Index step = 0; step < count; step += numbers<F>) {
+            F* const left = workplace.left.data() + step / numbers<F> * workplace.left_stride;
+            if constexpr (numbers<F> == 1) {
+                copy_left(product, steps[step], left);
+                copy_right(product, columns.begin, steps[step], panel, step);
+            } else {
+                const bool both = step + 1 < count;
+                pair_left(product, steps + step, both, results, workplace, left);
+                pair_right(product, columns, steps + step, both, workplace, panel, step / 2);
+            }
         }
-        const Rows<S> rows = {workplace.pointers.data(), results, workplace.left_stride};
+        const Rows<F> rows = {workplace.pointers.data(), results, workplace.left_stride};
         for (Index tile = 0; tile < panel.tiles(); ++tile) {
             add_tile(panel, tile, rows, workplace.results.data() + panel.first_unit(tile) * results,
                      &upcoming);
@@ -267,6 +287,45 @@ private:
         }
     }
 
+    // The left sides of two neighbouring steps as pairs; the second may be missing.
+    void pair_left(const WeightProduct& product, const Index* steps, bool both, Index count,
+                   const Workplace& workplace, F* to) const {
+        S* const even = workplace.rows.data();
+        S* const odd = even + workplace.rows_stride;
+        copy_left(product, steps[0], even);
+        both ? copy_left(product, steps[1], odd) : clear(odd, count);
+        for (Index at = 0; at < count; at += lanes<S>)
+            store(to + at, pair_up(load(even + at), load(odd + at)));
+    }
+
+    // dL/dP of two neighbouring steps, as pairs, into the panels.
+    void pair_right(const WeightProduct& product, Range columns, const Index* steps, bool both,
+                    const Workplace& workplace, const Panel& panel, Index place) const {
+        S* const even = workplace.rows.data();
+        S* const odd = even + workplace.rows_stride;
+        const Index count = columns.end - columns.begin;
+        copy_cotangents(product, columns, steps[0], even);
+        both ? copy_cotangents(product, columns, steps[1], odd) : clear(odd, count);
+        for (Index tile = 0; tile < panel.tiles(); ++tile) {
+            const int vectors = panel.vectors(tile);
+            F* to = panel.panel(tile) + place * vectors * lanes<F>;
+            for (int vector = 0; vector < vectors; ++vector, to += lanes<F>) {
+                const Index unit = panel.first_unit(tile) + vector * lanes<S>;
+                const int width = lanes_before<S>(unit, panel.units);
+                store(to, pair_up(load(even + unit, width), load(odd + unit, width)));
+            }
+        }
+    }
+
+    void copy_cotangents(const WeightProduct& product, Range columns, Index step, S* to) const {
+        const S* const from = call_.grad_product + step * this->columns();
+        const S* const r = call_.gates + step * this->columns() + units();
+        copy(to, from + columns.begin, columns.end - columns.begin);
+        if (!product.reset_candidate) return;
+        for (Index column = larger(columns.begin, 2 * units()); column < columns.end; ++column)
+            to[column - columns.begin] *= r[column - 2 * units()];
+    }
+
     const WeightGradient<S>& call_;
     const Index gates_, groups_;
     const Buffer<Index> steps_;  // (B T at most)
@@ -275,21 +334,22 @@ private:
     int products_count_ = 0;
 };
 
-template <class S>
-void weight_gradient(const WeightGradient<S>& call) {
-    WeightGradientSums<S>(call).run();
+template <class F>
+void weight_gradient(const WeightGradient<Sum<F>>& call) {
+    WeightGradientSums<F>(call).run();
 }
 
 // dx = dP W^T
-template <class S>
-void input_gradient(const InputGradient<S>& call) {
+template <class F>
+void input_gradient(const InputGradient<Sum<F>>& call) {
+    using S = Sum<F>;
     constexpr Index block = 96;  // rows of dP that stay in the second-level cache while W passes
     const Layer& layer = call.layer;
     const Index rows = layer.batch * layer.time, columns = gates_of(layer.cell) * layer.units;
     const Index blocks = (rows + block - 1) / block;
     const int threads = useful_threads(layer.threads, blocks,
                                        double(rows) * double(columns) * double(layer.inputs));
-    const PlainBuffer<S> W(columns, layer.inputs);
+    const PlainBuffer<F> W(columns, layer.inputs);
     parallel(threads, [&](Member member) {
         pack(*W, transposed(call.W), 0, member);
         member.barrier();

@@ -4,48 +4,51 @@
 
 namespace gatewise::GATEWISE_ISA {
 
-template <class S>
-void gru_forward(const Forward<S>& call) {
+template <class F>
+void gru_forward(const Forward<Sum<F>>& call) {
     with_activations(call.layer, [&](auto activations) {
         if (call.layer.cell == Cell::gru_reset_after) {
-            const GruAfterForward<S, decltype(activations)> cell(call, activations);
+            const GruAfterForward<F, decltype(activations)> cell(call, activations);
             ForwardLoop(call, cell).run();
         } else {
-            const GruBeforeForward<S, decltype(activations)> cell(call, activations);
+            const GruBeforeForward<F, decltype(activations)> cell(call, activations);
             ForwardLoop(call, cell).run();
         }
     });
 }
 
-template <class S>
-void gru_backward_scan(const BackwardScan<S>& call) {
+template <class F>
+void gru_backward_scan(const BackwardScan<Sum<F>>& call) {
     with_activations(call.layer, [&](auto activations) {
         if (call.layer.cell == Cell::gru_reset_after) {
-            const GruAfterBackward<S, decltype(activations)> cell(call, activations);
+            const GruAfterBackward<F, decltype(activations)> cell(call, activations);
             BackwardLoop(call, cell).run();
         } else {
-            const GruBeforeBackward<S, decltype(activations)> cell(call, activations);
+            const GruBeforeBackward<F, decltype(activations)> cell(call, activations);
             BackwardLoop(call, cell).run();
         }
     });
 }
 
-template <class S>
-OpenStream<S>* gru_stream(const Forward<S>& call) {
-    return with_activations(call.layer, [&](auto activations) -> OpenStream<S>* {
+template <class F>
+OpenStream<Sum<F>>* gru_stream(const Forward<Sum<F>>& call) {
+    return with_activations(call.layer, [&](auto activations) -> OpenStream<Sum<F>>* {
         using Activations = decltype(activations);
         if (call.layer.cell == Cell::gru_reset_after) {
-            return new CellStream<S, GruAfterForward<S, Activations>>(call, activations);
+            return new CellStream<Sum<F>, GruAfterForward<F, Activations>>(call, activations);
         }
-        return new CellStream<S, GruBeforeForward<S, Activations>>(call, activations);
+        return new CellStream<Sum<F>, GruBeforeForward<F, Activations>>(call, activations);
     });
 }
 
-template void gru_forward(const Forward<float>&);
-template void gru_forward(const Forward<double>&);
-template void gru_backward_scan(const BackwardScan<float>&);
-template void gru_backward_scan(const BackwardScan<double>&);
-template OpenStream<float>* gru_stream(const Forward<float>&);
-template OpenStream<double>* gru_stream(const Forward<double>&);
+template void gru_forward<float>(const Forward<float>&);
+template void gru_forward<double>(const Forward<double>&);
+template void gru_forward<Pair>(const Forward<float>&);
+template void gru_backward_scan<float>(const BackwardScan<float>&);
+template void gru_backward_scan<double>(const BackwardScan<double>&);
+template void gru_backward_scan<Pair>(const BackwardScan<float>&);
+template OpenStream<float>* gru_stream<float>(const Forward<float>&);
+template OpenStream<double>* gru_stream<double>(const Forward<double>&);
+template OpenStream<float>* gru_stream<Pair>(const Forward<float>&);
 
 }  // namespace gatewise::GATEWISE_ISA

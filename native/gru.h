@@ -56,9 +56,12 @@ GATEWISE_INLINE void finish_backward(const BackwardRow<S>& at, Index unit, int c
 
 // ---- reset after the product
 
-template <class S, class Activations>
+template <class F, class Activations>
 class GruAfterForward {
+    using S = Sum<F>;
+
 public:
+    using Factor = F;
     static constexpr bool may_take_input = false;  // the candidate keeps x W and h U apart
 
     GruAfterForward(const Forward<S>& call, Activations activations)
@@ -110,12 +113,14 @@ private:
 
     [[no_unique_address]] const Activations activations_;
     const Forward<S>& call_;
-    const PackedBuffer<S, 3, 1> U_;
+    const PackedBuffer<F, 3, 1> U_;
     const Buffer<S> bias_;  // (H): b'_h
 };
 
-template <class S, class Activations>
+template <class F, class Activations>
 class GruAfterBackward {
+    using S = Sum<F>;
+
 public:
     GruAfterBackward(const BackwardScan<S>& call, Activations activations)
         : activations_(activations),
@@ -163,15 +168,18 @@ private:
     [[no_unique_address]] const Activations activations_;
     const BackwardScan<S>& call_;
     const Index rows_;
-    const Through<S> U_;
+    const Through<F> U_;
     const Buffer<S> recurrent_;  // (slices, rows, 3H)
 };
 
 // ---- reset before the product
 
-template <class S, class Activations>
+template <class F, class Activations>
 class GruBeforeForward {
+    using S = Sum<F>;
+
 public:
+    using Factor = F;
     static constexpr bool may_take_input = false;  // the candidate's h is not known yet
 
     GruBeforeForward(const Forward<S>& call, Activations activations)
@@ -235,13 +243,15 @@ private:
     [[no_unique_address]] const Activations activations_;
     const Forward<S>& call_;
     const Index rows_;
-    const PackedBuffer<S, 2, 2> U_gates_;
-    const PlainBuffer<S> U_candidate_;
+    const PackedBuffer<F, 2, 2> U_gates_;
+    const PlainBuffer<F> U_candidate_;
     const Buffer<S> update_, reset_;  // (slices, rows, H) each
 };
 
-template <class S, class Activations>
+template <class F, class Activations>
 class GruBeforeBackward {
+    using S = Sum<F>;
+
 public:
     GruBeforeBackward(const BackwardScan<S>& call, Activations activations)
         : activations_(activations),
@@ -301,7 +311,7 @@ private:
 
     [[no_unique_address]] const Activations activations_;
     const BackwardScan<S>& call_;
-    const Through<S> U_gates_, U_candidate_, U_reset_;
+    const Through<F> U_gates_, U_candidate_, U_reset_;
 };
 
 }  // namespace gatewise::GATEWISE_ISA

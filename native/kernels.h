@@ -20,6 +20,7 @@ enum class Cell { lstm, gru_reset_after, gru_reset_before, simple_rnn };
 enum class Activation { linear, tanh, sigmoid, relu, hard_sigmoid, softsign };
 enum class Path { full, diagonal, cell };
 enum class Reduce { all, sample, step };
+enum class Precision { scalar, bfloat16 };  // of what the matrix products multiply
 
 // What every call must know about the layer and the machine.
 struct Layer {
@@ -29,6 +30,7 @@ struct Layer {
     bool reverse;                     // process t = T-1 ... 0; arrays stay indexed by their own t
     Index batch, time, inputs, units;
     int threads;  // at most this many; the bits of the result do not depend on it
+    Precision precision;
 };
 
 // Element (row, column) of a matrix is data[row * row_stride + column * column_stride].
@@ -156,7 +158,7 @@ struct StreamStep {
 template <class S>
 struct Stream;
 
-// One instruction set's kernels for one scalar type.
+// One instruction set's kernels for one scalar type and one precision.
 template <class S>
 struct Kernels {
     void (*forward)(const Forward<S>&);

@@ -4,34 +4,37 @@
 
 namespace gatewise::GATEWISE_ISA {
 
-template <class S>
-void lstm_forward(const Forward<S>& call) {
+template <class F>
+void lstm_forward(const Forward<Sum<F>>& call) {
     with_activations(call.layer, [&](auto activations) {
-        const LstmForward<S, decltype(activations)> cell(call, activations);
+        const LstmForward<F, decltype(activations)> cell(call, activations);
         ForwardLoop(call, cell).run();
     });
 }
 
-template <class S>
-void lstm_backward_scan(const BackwardScan<S>& call) {
+template <class F>
+void lstm_backward_scan(const BackwardScan<Sum<F>>& call) {
     with_activations(call.layer, [&](auto activations) {
-        const LstmBackward<S, decltype(activations)> cell(call, activations);
+        const LstmBackward<F, decltype(activations)> cell(call, activations);
         BackwardLoop(call, cell).run();
     });
 }
 
-template <class S>
-OpenStream<S>* lstm_stream(const Forward<S>& call) {
-    return with_activations(call.layer, [&](auto activations) -> OpenStream<S>* {
-        return new CellStream<S, LstmForward<S, decltype(activations)>>(call, activations);
+template <class F>
+OpenStream<Sum<F>>* lstm_stream(const Forward<Sum<F>>& call) {
+    return with_activations(call.layer, [&](auto activations) -> OpenStream<Sum<F>>* {
+        return new CellStream<Sum<F>, LstmForward<F, decltype(activations)>>(call, activations);
     });
 }
 
-template void lstm_forward(const Forward<float>&);
-template void lstm_forward(const Forward<double>&);
-template void lstm_backward_scan(const BackwardScan<float>&);
-template void lstm_backward_scan(const BackwardScan<double>&);
-template OpenStream<float>* lstm_stream(const Forward<float>&);
-template OpenStream<double>* lstm_stream(const Forward<double>&);
+template void lstm_forward<float>(const Forward<float>&);
+template void lstm_forward<double>(const Forward<double>&);
+template void lstm_forward<Pair>(const Forward<float>&);
+template void lstm_backward_scan<float>(const BackwardScan<float>&);
+template void lstm_backward_scan<double>(const BackwardScan<double>&);
+template void lstm_backward_scan<Pair>(const BackwardScan<float>&);
+template OpenStream<float>* lstm_stream<float>(const Forward<float>&);
+template OpenStream<double>* lstm_stream<double>(const Forward<double>&);
+template OpenStream<float>* lstm_stream<Pair>(const Forward<float>&);
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -13,9 +13,12 @@
 
 namespace gatewise::GATEWISE_ISA {
 
-template <class S, class Activations>
+template <class F, class Activations>
 class LstmForward {
+    using S = Sum<F>;
+
 public:
+    using Factor = F;
     static constexpr bool may_take_input = true;
 
     LstmForward(const Forward<S>& call, Activations activations)
@@ -28,7 +31,7 @@ public:
     void step(const Place& place, const ForwardRows<S>& rows) const {
         const Index H = call_.layer.units;
         multiply(
-            *U_, rows.left((*U_).depth, call_.layer.units),
+            *U_, rows.left(call_.layer),
             [&](Index row, Index unit, int count, S* sums) {
                 for (int gate = 0; gate < 4; ++gate) {
                     store(sums + gate * lanes<S>,
@@ -62,11 +65,13 @@ private:
 
     [[no_unique_address]] const Activations activations_;
     const Forward<S>& call_;
-    const PackedBuffer<S, 4, 1> U_;
+    const PackedBuffer<F, 4, 1> U_;
 };
 
-template <class S, class Activations>
+template <class F, class Activations>
 class LstmBackward {
+    using S = Sum<F>;
+
 public:
     LstmBackward(const BackwardScan<S>& call, Activations activations)
         : activations_(activations), call_(call), U_(call.path, call.U, 0, 4, call.layer.units) {}
@@ -111,7 +116,7 @@ private:
 
     [[no_unique_address]] const Activations activations_;
     const BackwardScan<S>& call_;
-    const Through<S> U_;
+    const Through<F> U_;
 };
 
 }  // namespace gatewise::GATEWISE_ISA

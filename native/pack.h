@@ -3,43 +3,46 @@
 // The columns of a matrix are G blocks (gates) of `units` columns each. A tile is V vectors of
 // units with all their gates; within a tile the order is [depth][vector][gate][lane], so a
 // pointwise update finds a unit's gates together while their sums are hot. G = 1 is a plain matrix.
-// The last tile may have fewer vectors; lanes beyond the last unit are zero.
+// The last tile may have fewer vectors; lanes beyond the last unit are zero. Where a factor is a
+// pair, a step of the depth is a pair of rows, and the last one's odd half may be zero.
 
 #pragma once
 
+#include "pairs.h"
 #include "threads.h"
 
 namespace gatewise::GATEWISE_ISA {
 
-template <class S, int G, int V>
+template <class F, int G, int V>
 struct Packed {
-    static constexpr Index tile_units = V * lanes<S>;
+    static constexpr Index tile_units = V * lanes<F>;
 
-    S* data;  // aligned to a vector, size(depth, units) numbers
+    F* data;  // aligned to a vector, size(depth, units) factors
     Index depth, units;
 
     static Index size(Index depth, Index units) {
-        return depth * G * ((units + lanes<S> - 1) / lanes<S> * lanes<S>);
+        return factors<F>(depth) * G * ((units + lanes<F> - 1) / lanes<F> * lanes<F>);
     }
+    Index steps() const { return factors<F>(depth); }
     Index tiles() const { return (units + tile_units - 1) / tile_units; }
     Index first_unit(Index tile) const { return tile * tile_units; }
     int vectors(Index tile) const {
-        return int(smaller(V, (units - first_unit(tile) + lanes<S> - 1) / lanes<S>));
+        return int(smaller(V, (units - first_unit(tile) + lanes<F> - 1) / lanes<F>));
     }
-    S* panel(Index tile) const { return data + first_unit(tile) * G * depth; }
+    F* panel(Index tile) const { return data + first_unit(tile) * G * steps(); }
 };
 
 // A packed matrix that owns its memory for one call.
-template <class S, int G, int V>
+template <class F, int G, int V>
 class PackedBuffer {
 public:
     PackedBuffer(Index depth, Index units)
-        : memory_(Packed<S, G, V>::size(depth, units)), packed_{memory_.data(), depth, units} {}
-    const Packed<S, G, V>& operator*() const { return packed_; }
+        : memory_(Packed<F, G, V>::size(depth, units)), packed_{memory_.data(), depth, units} {}
+    const Packed<F, G, V>& operator*() const { return packed_; }
 
 private:
-    Buffer<S> memory_;
-    Packed<S, G, V> packed_;
+    Buffer<F> memory_;
+    Packed<F, G, V> packed_;
 };
 
 template <class S>

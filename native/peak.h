@@ -2,23 +2,25 @@
 
 #pragma once
 
+#include "pairs.h"
 #include "threads.h"
 
 namespace gatewise::GATEWISE_ISA {
 
 // Keeps `threads` threads busy for some rounds; returns the multiply-adds of single numbers done.
-template <class S>
+template <class F>
 double multiply_adds(int threads, Index rounds) {
+    using S = Sum<F>;
     constexpr int chains = 12;  // enough to fill every unit while each chain waits for its last sum
     const Buffer<S> sums(threads * padded<S>(lanes<S>));
     int team = 1;
     parallel(threads, [&](Member member) {
         Vector<S> chain[chains];  // of different values, or the compiler sees that one is enough
         for (int c = 0; c < chains; ++c) chain[c] = broadcast(S(c));
-        const Vector<S> factor = broadcast(S(0.5)), one = broadcast(S(1));
+        const Vector<F> factor = Vector<F>(broadcast(S(0.5)));
         for (Index round = 0; round < rounds; ++round) {
 #pragma GCC unroll 12
-            for (int c = 0; c < chains; ++c) chain[c] = fma(chain[c], factor, one);
+            for (int c = 0; c < chains; ++c) chain[c] = fma(factor, factor, chain[c]);
         }
         Vector<S> total = {};
         for (int c = 0; c < chains; ++c) total += chain[c];
@@ -26,7 +28,7 @@ double multiply_adds(int threads, Index rounds) {
         store(sums.data() + member.index * padded<S>(lanes<S>), total);
         if (member.index == 0) team = member.team;
     });
-    return double(rounds) * chains * lanes<S> * team;
+    return double(rounds) * chains * lanes<S> * numbers<F> * team;
 }
 
 }  // namespace gatewise::GATEWISE_ISA

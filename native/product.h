@@ -3,7 +3,7 @@
 //
 // Each sum is one chain of multiply-adds over the depth, in order, from where the caller lets it
 // start, whatever rows it is computed beside and however the depth is cut: the bits of a row depend
-// on its start, the depth, the scalar type and the instruction set only.
+// on its start, the depth, the factors' type and the instruction set only.
 
 #pragma once
 
@@ -14,12 +14,12 @@ namespace gatewise::GATEWISE_ISA {
 
 // Element k of row r is before[r][k] in the first `depth_before`, and then pointers[r][k' *
 // stride], k' counted from there.
-template <class S>
+template <class F>
 struct Rows {
-    const S* const* pointers;
+    const F* const* pointers;
     Index count;
     Index stride = 1;
-    const S* const* before = nullptr;
+    const F* const* before = nullptr;
     Index depth_before = 0;
 };
 
@@ -31,45 +31,46 @@ template <int C>
 inline constexpr int most_rows = accumulators / C > 8 ? 8 : accumulators / C;
 
 // A part of a product: rows times a panel, added to sums.
-template <class S>
+template <class F>
 struct Part {
-    const S* const* rows;
+    const F* const* rows;
     Index first, stride;  // of the rows' elements
     Index depth;          // at least 1
-    const S* panel;
-    S* sums;
+    const F* panel;
+    Sum<F>* sums;
     const char* const* upcoming;  // (depth) lines of memory to ask for; null: none
 };
 
 // sums[R][C] (vectors) += R rows times one panel of C vectors a step.
-template <class S, int R, int C, bool fetch>
-[[gnu::noinline]] void product(const Part<S>& part) {
+template <class F, int R, int C, bool fetch>
+[[gnu::noinline]] void product(const Part<F>& part) {
+    using S = Sum<F>;
     Vector<S> sum[R][C];
-    const S* row[R];
+    const F* row[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
         row[r] = part.rows[r] + part.first * part.stride;
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) sum[r][c] = load(part.sums + (r * C + c) * lanes<S>);
     }
-    const S* panel = part.panel;
+    const F* panel = part.panel;
     const char* const* line = part.upcoming;
     Index at = 0;
     // Tested at its end: a loop that might not run would have the compiler keep the sums in memory.
-    const S* const end = panel + part.depth * C * lanes<S>;
+    const F* const end = panel + part.depth * C * lanes<F>;
     do {
-        Vector<S> right[C];
+        Vector<F> right[C];
 #pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) right[c] = load(panel + c * lanes<S>);
+        for (int c = 0; c < C; ++c) right[c] = load(panel + c * lanes<F>);
         if constexpr (fetch) __builtin_prefetch(*line++, 0, 2);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-            const Vector<S> left = broadcast(row[r][at]);
+            const Vector<F> left = broadcast(row[r][at]);
 #pragma GCC unroll 8
             for (int c = 0; c < C; ++c) sum[r][c] = fma(left, right[c], sum[r][c]);
         }
         at += part.stride;
-        panel += C * lanes<S>;
+        panel += C * lanes<F>;
     } while (panel != end);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
@@ -79,42 +80,42 @@ template <class S, int R, int C, bool fetch>
 }
 
 // The same for a number of rows, 1 to R, known only now.
-template <class S, int R, int C>
-GATEWISE_INLINE void product_of(int rows, const Part<S>& part) {
+template <class F, int R, int C>
+GATEWISE_INLINE void product_of(int rows, const Part<F>& part) {
     if constexpr (R > 1) {
-        if (rows < R) return product_of<S, R - 1, C>(rows, part);
+        if (rows < R) return product_of<F, R - 1, C>(rows, part);
     }
-    if (part.upcoming) return product<S, R, C, true>(part);
-    product<S, R, C, false>(part);
+    if (part.upcoming) return product<F, R, C, true>(part);
+    product<F, R, C, false>(part);
 }
 
 // The same for a number of vectors of units, 1 to V, known only now.
-template <class S, int R, int G, int V>
-GATEWISE_INLINE void product_of_width(int vectors, int rows, const Part<S>& part) {
+template <class F, int R, int G, int V>
+GATEWISE_INLINE void product_of_width(int vectors, int rows, const Part<F>& part) {
     if constexpr (V > 1) {
-        if (vectors < V) return product_of_width<S, R, G, V - 1>(vectors, rows, part);
+        if (vectors < V) return product_of_width<F, R, G, V - 1>(vectors, rows, part);
     }
-    product_of<S, R, G * V>(rows, part);
+    product_of<F, R, G * V>(rows, part);
 }
 
 // Adds the products with one tile to `sums` (rows, vectors of the tile, G, lanes).
 //
 // The panel is taken by parts that stay in the nearest cache while all rows pass.
-template <class S, int G, int V>
-void add_tile(const Packed<S, G, V>& right, Index tile, const Rows<S>& left, S* sums,
+template <class F, int G, int V>
+void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum<F>* sums,
               Upcoming* upcoming) {
     constexpr int group = most_rows<G * V>;
     constexpr Index most = 32 * 1024 / (G * V * vector_bytes);
     const int vectors = right.vectors(tile);
-    const Index width = Index(vectors) * G * lanes<S>;
+    const Index width = Index(vectors) * G * lanes<F>;
     const Index groups = (left.count + group - 1) / group;
-    for (Index first = 0, next; first < right.depth; first = next) {
+    for (Index first = 0, next; first < right.steps(); first = next) {
         const bool before = first < left.depth_before;
-        next = smaller(first + most, before ? left.depth_before : right.depth);
+        next = smaller(first + most, before ? left.depth_before : right.steps());
         for (Index g = 0; g < groups; ++g) {
             const Index begin = left.count * g / groups;
             const int rows = int(left.count * (g + 1) / groups - begin);
-            product_of_width<S, group, G, V>(
+            product_of_width<F, group, G, V>(
                 vectors, rows,
                 {.rows = (before ? left.before : left.pointers) + begin,
                  .first = before ? first : first - left.depth_before,
@@ -132,9 +133,10 @@ void add_tile(const Packed<S, G, V>& right, Index tile, const Rows<S>& left, S* 
 // For every row and vector of units, `start(row, unit, count, sums)` says where the sums start and
 // `take(row, unit, count, sums)` takes them: `unit` is the first of `count` units, and gate g's
 // sums are the vector at sums + g * lanes.
-template <class S, int G, int V, class Start, class Take>
-void multiply(const Packed<S, G, V>& right, const Rows<S>& left, const Start& start,
+template <class F, int G, int V, class Start, class Take>
+void multiply(const Packed<F, G, V>& right, const Rows<F>& left, const Start& start,
               const Take& take, Upcoming* upcoming, Member member) {
+    using S = Sum<F>;
     constexpr Index most = 8 * most_rows<G * V>;
     alignas(64) S sums[most * G * V * lanes<S>];
     const Range tiles = share(member, right.tiles());
@@ -152,7 +154,7 @@ void multiply(const Packed<S, G, V>& right, const Rows<S>& left, const Start& st
         for (Index begin = 0; begin < left.count; begin += most) {
             const Index end = smaller(left.count, begin + most);
             each(begin, end, start);
-            const Rows<S> rows = {left.pointers + begin, end - begin, left.stride,
+            const Rows<F> rows = {left.pointers + begin, end - begin, left.stride,
                                   left.before ? left.before + begin : nullptr, left.depth_before};
             add_tile(right, tile, rows, sums, upcoming);
             each(begin, end, take);

@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "product.h"
+#include "product_pairs.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -10,8 +10,8 @@ namespace gatewise::GATEWISE_ISA {
 // best.
 inline constexpr int plain_vectors = 4;
 
-template <class S>
-using PlainBuffer = PackedBuffer<S, 1, plain_vectors>;
+template <class F>
+using PlainBuffer = PackedBuffer<F, 1, plain_vectors>;
 
 GATEWISE_INLINE Index gates_of(Cell cell) {
     return cell == Cell::lstm ? 4 : cell == Cell::simple_rnn ? 1 : 3;

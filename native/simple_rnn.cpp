@@ -4,34 +4,38 @@
 
 namespace gatewise::GATEWISE_ISA {
 
-template <class S>
-void simple_rnn_forward(const Forward<S>& call) {
+template <class F>
+void simple_rnn_forward(const Forward<Sum<F>>& call) {
     with_activations(call.layer, [&](auto activations) {
-        const SimpleRnnForward<S, decltype(activations)> cell(call, activations);
+        const SimpleRnnForward<F, decltype(activations)> cell(call, activations);
         ForwardLoop(call, cell).run();
     });
 }
 
-template <class S>
-void simple_rnn_backward_scan(const BackwardScan<S>& call) {
+template <class F>
+void simple_rnn_backward_scan(const BackwardScan<Sum<F>>& call) {
     with_activations(call.layer, [&](auto activations) {
-        const SimpleRnnBackward<S, decltype(activations)> cell(call, activations);
+        const SimpleRnnBackward<F, decltype(activations)> cell(call, activations);
         BackwardLoop(call, cell).run();
     });
 }
 
-template <class S>
-OpenStream<S>* simple_rnn_stream(const Forward<S>& call) {
-    return with_activations(call.layer, [&](auto activations) -> OpenStream<S>* {
-        return new CellStream<S, SimpleRnnForward<S, decltype(activations)>>(call, activations);
+template <class F>
+OpenStream<Sum<F>>* simple_rnn_stream(const Forward<Sum<F>>& call) {
+    return with_activations(call.layer, [&](auto activations) -> OpenStream<Sum<F>>* {
+        return new CellStream<Sum<F>, SimpleRnnForward<F, decltype(activations)>>(call,
+                                                                                  activations);
     });
 }
 
-template void simple_rnn_forward(const Forward<float>&);
-template void simple_rnn_forward(const Forward<double>&);
-template void simple_rnn_backward_scan(const BackwardScan<float>&);
-template void simple_rnn_backward_scan(const BackwardScan<double>&);
-template OpenStream<float>* simple_rnn_stream(const Forward<float>&);
-template OpenStream<double>* simple_rnn_stream(const Forward<double>&);
+template void simple_rnn_forward<float>(const Forward<float>&);
+template void simple_rnn_forward<double>(const Forward<double>&);
+template void simple_rnn_forward<Pair>(const Forward<float>&);
+template void simple_rnn_backward_scan<float>(const BackwardScan<float>&);
+template void simple_rnn_backward_scan<double>(const BackwardScan<double>&);
+template void simple_rnn_backward_scan<Pair>(const BackwardScan<float>&);
+template OpenStream<float>* simple_rnn_stream<float>(const Forward<float>&);
+template OpenStream<double>* simple_rnn_stream<double>(const Forward<double>&);
+template OpenStream<float>* simple_rnn_stream<Pair>(const Forward<float>&);
 
 }  // namespace gatewise::GATEWISE_ISA

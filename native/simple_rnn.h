@@ -8,9 +8,12 @@
 
 namespace gatewise::GATEWISE_ISA {
 
-template <class S, class Activations>
+template <class F, class Activations>
 class SimpleRnnForward {
+    using S = Sum<F>;
+
 public:
+    using Factor = F;
     static constexpr bool may_take_input = true;
 
     SimpleRnnForward(const Forward<S>& call, Activations activations)
@@ -22,7 +25,7 @@ public:
 
     void step(const Place& place, const ForwardRows<S>& rows) const {
         multiply(
-            *U_, rows.left((*U_).depth, call_.layer.units),
+            *U_, rows.left(call_.layer),
             [&](Index row, Index unit, int count, S* sums) {
                 store(sums, load(rows.row[row].product + unit, count));
             },
@@ -38,11 +41,13 @@ public:
 private:
     [[no_unique_address]] const Activations activations_;
     const Forward<S>& call_;
-    const PlainBuffer<S> U_;
+    const PlainBuffer<F> U_;
 };
 
-template <class S, class Activations>
+template <class F, class Activations>
 class SimpleRnnBackward {
+    using S = Sum<F>;
+
 public:
     SimpleRnnBackward(const BackwardScan<S>& call, Activations activations)
         : activations_(activations), call_(call), U_(call.path, call.U, 0, 1, call.layer.units) {}
@@ -72,7 +77,7 @@ public:
 private:
     [[no_unique_address]] const Activations activations_;
     const BackwardScan<S>& call_;
-    const Through<S> U_;
+    const Through<F> U_;
 };
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -10,38 +10,38 @@ namespace gatewise::GATEWISE_ISA {
 
 namespace {
 
-template <class S>
-void forward(const Forward<S>& call) {
+template <class F>
+void forward(const Forward<Sum<F>>& call) {
     switch (call.layer.cell) {
-        case Cell::lstm: return lstm_forward(call);
+        case Cell::lstm: return lstm_forward<F>(call);
         case Cell::gru_reset_after:
-        case Cell::gru_reset_before: return gru_forward(call);
-        case Cell::simple_rnn: return simple_rnn_forward(call);
+        case Cell::gru_reset_before: return gru_forward<F>(call);
+        case Cell::simple_rnn: return simple_rnn_forward<F>(call);
     }
 }
 
-template <class S>
-void backward_scan(const BackwardScan<S>& call) {
+template <class F>
+void backward_scan(const BackwardScan<Sum<F>>& call) {
     switch (call.layer.cell) {
-        case Cell::lstm: return lstm_backward_scan(call);
+        case Cell::lstm: return lstm_backward_scan<F>(call);
         case Cell::gru_reset_after:
-        case Cell::gru_reset_before: return gru_backward_scan(call);
-        case Cell::simple_rnn: return simple_rnn_backward_scan(call);
+        case Cell::gru_reset_before: return gru_backward_scan<F>(call);
+        case Cell::simple_rnn: return simple_rnn_backward_scan<F>(call);
     }
 }
 
-template <class S>
-Stream<S>* open_stream(const Forward<S>& call) {
+template <class F>
+Stream<Sum<F>>* open_stream(const Forward<Sum<F>>& call) {
     const auto open = [&] {
         switch (call.layer.cell) {
-            case Cell::lstm: return lstm_stream(call);
+            case Cell::lstm: return lstm_stream<F>(call);
             case Cell::gru_reset_after:
-            case Cell::gru_reset_before: return gru_stream(call);
-            case Cell::simple_rnn: return simple_rnn_stream(call);
+            case Cell::gru_reset_before: return gru_stream<F>(call);
+            case Cell::simple_rnn: return simple_rnn_stream<F>(call);
         }
         __builtin_unreachable();
     };
-    return reinterpret_cast<Stream<S>*>(open());
+    return reinterpret_cast<Stream<Sum<F>>*>(open());
 }
 
 template <class S>
@@ -54,21 +54,24 @@ void close_stream(Stream<S>* stream) {
     delete reinterpret_cast<OpenStream<S>*>(stream);
 }
 
-template <class S>
-void trace_step(const TraceStep<S>& step) {
-    TraceLoop(step, forward<S>, backward_scan<S>).run();
+template <class F>
+void trace_step(const TraceStep<Sum<F>>& step) {
+    TraceLoop(step, forward<F>, backward_scan<F>).run();
 }
 
-template <class S>
-constexpr Kernels<S> table = {forward,       backward_scan,  weight_gradient, input_gradient,
-                              rmsprop,       open_stream,    step_stream,     close_stream,
-                              trace_step<S>, trace_gradient, multiply_adds<S>};
+template <class F>
+constexpr Kernels<Sum<F>> table = {forward<F>,        backward_scan<F>, weight_gradient<F>,
+                                   input_gradient<F>, rmsprop,          open_stream<F>,
+                                   step_stream,       close_stream,     trace_step<F>,
+                                   trace_gradient,    multiply_adds<F>};
 
 }  // namespace
 
 extern const Kernels<float> kernels_float;
 extern const Kernels<double> kernels_double;
+extern const Kernels<float> kernels_bfloat16;
 const Kernels<float> kernels_float = table<float>;
 const Kernels<double> kernels_double = table<double>;
+const Kernels<float> kernels_bfloat16 = table<Pair>;
 
 }  // namespace gatewise::GATEWISE_ISA

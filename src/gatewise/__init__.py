@@ -70,7 +70,7 @@ _INSTEAD = {
     "backend": "Use torch: every tensor here is one of its own.",
     "constraints": "compile(optimizer=...) can clip gradients: clipnorm, clipvalue.",
     "datasets": "Data for trying things out is in gatewise.data.datasets.",
-    "mixed_precision": "Use torch.autocast, or model.to(torch.bfloat16).",
+    "mixed_precision": 'Use compile(precision="bfloat16"), or torch.autocast.',
     "ops": "Use torch: every tensor here is one of its own.",
     "random": "Use torch, and gatewise.utils.set_random_seed.",
 }

@@ -17,6 +17,7 @@ from torch import Tensor, cat
 
 from gatewise import activations
 from gatewise.cells.noise import Noise
+from gatewise.cells.products import product as product_of
 from gatewise.cells.specification import Specification
 from gatewise.cells.step import Step, Through
 from gatewise.cells.weights import Weights
@@ -33,17 +34,21 @@ def step(
     (h,) = state
     squash = activations.get(specification.activation)
     gate = activations.get(specification.recurrent_activation)
+    precision = specification.precision
     seen, U = noise.drop(h), weights.U
     product_z, product_r, product_h = product.chunk(3, dim=-1)
     if specification.reset_after:
-        recurrent = seen @ U if weights.bias is None else seen @ U + weights.bias[1]
+        recurrent = product_of(seen, U, precision)
+        if weights.bias is not None:
+            recurrent = recurrent + weights.bias[1]
         recurrent_z, recurrent_r, recurrent_h = recurrent.chunk(3, dim=-1)
         z, r = gate(product_z + recurrent_z), gate(product_r + recurrent_r)
         n, saved = squash(product_h + r * recurrent_h), recurrent_h
     else:
         U_z, U_r, U_h = U.chunk(3, dim=-1)
-        z, r = gate(product_z + seen @ U_z), gate(product_r + seen @ U_r)
-        n, saved = squash(product_h + (r * seen) @ U_h), None
+        z = gate(product_z + product_of(seen, U_z, precision))
+        r = gate(product_r + product_of(seen, U_r, precision))
+        n, saved = squash(product_h + product_of(r * seen, U_h, precision)), None
     h = z * h + (1 - z) * n
     return Step((h,), (z, r, n), saved)
 
@@ -74,6 +79,7 @@ def step_backward(
     else:
         U_zr, U_h = U[:, : 2 * z.shape[-1]], U[:, 2 * z.shape[-1] :]
         # The reset gate is of this very step: its cotangent takes all of U_h on every path.
-        grad_r = (grad_n @ U_h.t()) * seen * activations.derivative(gate, r)
+        grad_reset = product_of(grad_n, U_h.t(), specification.precision)
+        grad_r = grad_reset * seen * activations.derivative(gate, r)
         grad_seen = through(cat((grad_z, grad_r), dim=-1), U_zr) + r * through(grad_n, U_h)
     return cat((grad_z, grad_r, grad_n), dim=-1), (grad * z + noise.drop(grad_seen),)

@@ -27,6 +27,7 @@ from torch import Tensor, cat
 from gatewise import activations
 from gatewise.cells.gates import split_gates
 from gatewise.cells.noise import Noise
+from gatewise.cells.products import product as product_of
 from gatewise.cells.specification import Specification
 from gatewise.cells.step import Step, Through
 from gatewise.cells.weights import Weights
@@ -43,7 +44,8 @@ def step(
     h, c = state
     squash = activations.get(specification.activation)
     gate = activations.get(specification.recurrent_activation)
-    sums = split_gates(product + noise.drop(h) @ weights.U, specification.cell)
+    recurrent = product_of(noise.drop(h), weights.U, specification.precision)
+    sums = split_gates(product + recurrent, specification.cell)
     peepholes = _peepholes(weights, specification)
     f = gate(_seeing(sums["f"], peepholes.get("f"), c))
     i = gate(_seeing(sums["i"], peepholes.get("i"), c)) if "i" in sums else 1 - f

@@ -14,6 +14,7 @@ from torch import Tensor
 from gatewise.cells import gru, lstm, simple_rnn
 from gatewise.cells.gates import gate_slice
 from gatewise.cells.noise import Noise
+from gatewise.cells.products import product as product_of
 from gatewise.cells.specification import Specification
 from gatewise.cells.step import Through
 from gatewise.cells.weights import Weights
@@ -40,7 +41,7 @@ def input_product(
     if mask is not None:
         x = torch.where(mask.unsqueeze(-1), x, 0)
     W, _, bias, *_ = Weights.of(weights, specification)
-    product = x @ W
+    product = product_of(x, W, specification.precision)
     if bias is None:
         return product
     return product + (bias[0] if specification.two_biases else bias)
@@ -112,7 +113,7 @@ def backward_scan(
     The norms (B, T, S) of dL/d(state after step t) are empty unless asked for.
     """
     step_backward = _CELLS[specification.cell].step_backward
-    through, named = _through(path), Weights.of(weights, specification)
+    through, named = _through(path, specification.precision), Weights.of(weights, specification)
     grads = tuple(grad_final_state)
     order = _order(gates.shape[1], specification)
     before = [None, *order[:-1]]
@@ -194,10 +195,10 @@ def _state_at(
     return (outputs[:, t],)
 
 
-def _through(path: str) -> Through:
+def _through(path: str, precision: str) -> Through:
     """Return how a cotangent passes the recurrent product on the way to the step before."""
     if path == "full":
-        return lambda grad, U: grad @ U.t()
+        return lambda grad, U: product_of(grad, U.t(), precision)
     if path == "diagonal":
         return _through_diagonal
     return lambda grad, U: torch.zeros_like(grad[..., : U.shape[0]])

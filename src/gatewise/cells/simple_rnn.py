@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gatewise import activations
 from gatewise.cells.noise import Noise
+from gatewise.cells.products import product as product_of
 from gatewise.cells.specification import Specification
 from gatewise.cells.step import Step, Through
 from gatewise.cells.weights import Weights
@@ -25,7 +26,8 @@ def step(
 ) -> Step:
     """Take one time step; ``product`` is x W + b, (B, H)."""
     (h,) = state
-    h = activations.get(specification.activation)(product + noise.drop(h) @ weights.U)
+    recurrent = product_of(noise.drop(h), weights.U, specification.precision)
+    h = activations.get(specification.activation)(product + recurrent)
     return Step((h,), (h,), None)
 
 

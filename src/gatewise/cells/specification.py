@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from torch import Tensor
 
 from gatewise.activations import KERNEL_NAMES
 from gatewise.cells.gates import GATES, PEEPHOLES, STATES
+from gatewise.cells.products import PRECISIONS
 from gatewise.errors import InputError, unknown_name
 
 
@@ -23,7 +24,9 @@ class Specification:
     each is a name of :mod:`gatewise.activations` or a callable. ``reset_after`` (GRU) applies the
     reset gate after the recurrent product. ``reverse`` runs from the last time step to the first;
     everything stays indexed by its own time step. With ``peephole`` the gates of ``peepholes`` see
-    the memory c, and ``cell_clip`` keeps c within ±cell_clip.
+    the memory c, and ``cell_clip`` keeps c within ±cell_clip. ``precision`` is that of the matrix
+    products: "float32" leaves their operands as they are, "bfloat16" rounds them
+    (:mod:`gatewise.cells.products`).
 
     >>> Specification("gru").gates
     ('z', 'r', 'h')
@@ -34,12 +37,15 @@ class Specification:
     recurrent_activation: str | Callable[[Tensor], Tensor] = "sigmoid"
     reset_after: bool = True
     reverse: bool = False
+    precision: str = "float32"
     peephole: bool = False
     cell_clip: float | None = None
 
     def __post_init__(self) -> None:
         if self.cell not in GATES:
             raise unknown_name("cell", self.cell, GATES)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
         if (self.peephole or self.cell_clip is not None) and "c" not in self.states:
             raise InputError(
                 f"peephole and cell_clip are about the memory c, and a {self.cell} has none. "
@@ -50,6 +56,14 @@ class Specification:
                 "cell_clip, the largest size of c, expected a positive number or None but got "
                 f"{self.cell_clip!r}."
             )
+
+    def at(self, precision: str) -> Specification:
+        """Return the same cell with its products at this precision.
+
+        >>> Specification("lstm").at("bfloat16").precision
+        'bfloat16'
+        """
+        return self if precision == self.precision else replace(self, precision=precision)
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -107,6 +121,7 @@ class Specification:
             str(self.recurrent_activation),
             "reset_after" if self.reset_after else "reset_before",
             "reverse" if self.reverse else "forward",
+            self.precision,
         ]
         if self.peephole:
             words.append("peephole")
@@ -126,7 +141,7 @@ class Specification:
 
 @lru_cache(maxsize=256)
 def _decode(text: str) -> Specification:
-    cell, activation, recurrent_activation, reset, direction, *words = text.split(" ")
+    cell, activation, recurrent_activation, reset, direction, precision, *words = text.split(" ")
     options: dict[str, str] = {}
     for word in words:
         name, _, value = word.partition("=")  # a flag's value is empty
@@ -138,6 +153,7 @@ def _decode(text: str) -> Specification:
         recurrent_activation,
         reset == "reset_after",
         direction == "reverse",
+        precision,
         peephole="peephole" in options,
         cell_clip=None if clip is None else float(clip),
     )

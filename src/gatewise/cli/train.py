@@ -80,7 +80,8 @@ def train(
         Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Unless given, a GPU if any.")
     ] = None,
     precision: Annotated[
-        Literal["float32", "float64"] | None, typer.Option(help="Unless given, float32.")
+        Literal["float32", "float64", "bfloat16"] | None,
+        typer.Option(help="Unless given, float32; bfloat16 is that of the products alone."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder of the run, new or empty.")] = None,
     repeat: Annotated[

@@ -83,7 +83,12 @@ def _prepare(plan: Plan, parts: Split, device: torch.device, folder: Path) -> _R
         model = build_model(shape, settings)
     else:
         model = model_of_function(plan.model, shape, settings)
-    model.to(device=device, dtype=getattr(torch, plan.precision))
+    products_alone = plan.precision == "bfloat16"
+    model.to(device=device, dtype=getattr(torch, "float32" if products_alone else plan.precision))
+    if products_alone:
+        from gatewise.models.precision import change_precision
+
+        change_precision(model, plan.precision)
     model.preprocessing = preprocessing
     model.labels = list(preprocessing.labels) or None
     return _Ready(plan, settings, parts, model, folder)

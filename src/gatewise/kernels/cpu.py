@@ -82,8 +82,16 @@ def unavailable_reason() -> str:
 
 
 def isa() -> str:
-    """Return the instruction set in use: "portable", "avx2" or "avx512"; empty without kernels."""
+    """Return the instruction set in use, such as "avx512"; empty without kernels."""
     return _isa
+
+
+def multiplies_bfloat16() -> bool:
+    """Return whether the instruction set in use has a multiply-add of bfloat16.
+
+    Where it has none, two float32 multiply-adds give the same bits in the time of float32.
+    """
+    return _isa == "avx512_bf16"
 
 
 def available_isas() -> list[str]:
@@ -97,6 +105,8 @@ def supports(specification: Specification, dtype: torch.dtype) -> str | None:
         return unavailable_reason()
     if dtype not in DTYPES:
         return f"the native kernels compute in float32 and float64, not {dtype}"
+    if specification.precision == "bfloat16" and dtype != torch.float32:
+        return f"the native kernels sum bfloat16 products in float32, not in {dtype}"
     if not specification.fusable:
         return f"the native kernels know the activations {', '.join(sorted(KERNEL_NAMES))} alone"
     if specification.cell == "cifg":
@@ -255,10 +265,10 @@ def input_gradient(dP: Tensor, weights: Sequence[Tensor], specification: Specifi
     return grad_x
 
 
-def peak(dtype: torch.dtype = torch.float32) -> float:
+def peak(dtype: torch.dtype = torch.float32, precision: str = "float32") -> float:
     """Measure the multiply-adds a second that all of torch's threads can do: the kernels' limit."""
     assert _native is not None, _reason
-    arguments = (dtype == torch.float64, torch.get_num_threads(), 1_000_000)
+    arguments = (dtype == torch.float64, precision, torch.get_num_threads(), 1_000_000)
     rates = []
     for _ in range(5):
         began = perf_counter()
@@ -391,6 +401,7 @@ class _Call:
             specification.recurrent_activation,
             specification.reverse,
             (self.batch, self.time, self.inputs, self.units, torch.get_num_threads()),
+            specification.precision,
         )
 
     def check(self, tensor: Tensor, shape: Sequence[int], what: str) -> None:

@@ -95,10 +95,18 @@ def _choose_automatically(request: Request) -> Choice:
         return Choice("reference", f"no fused kernel for the device {request.device!r}")
     refusal = _cpu_refusal(request)
     if refusal is None:
-        return Choice("cpu", f"native, {cpu.isa()}")
+        return Choice("cpu", f"native, {cpu.isa()}{_products(request.specification)}")
     if not cpu.available():
         _warn_once(cpu.unavailable_reason())
     return Choice("reference", refusal)
+
+
+def _products(specification: Specification) -> str:
+    if specification.precision == "float32":
+        return ""
+    if cpu.multiplies_bfloat16():
+        return "; products in bfloat16"
+    return "; products in bfloat16 by float32 instructions, with the same bits but no faster"
 
 
 def _cpu_refusal(request: Request) -> str | None:
@@ -120,6 +128,8 @@ def _cudnn_refusal(request: Request) -> str | None:
     specification = request.specification
     if request.device != "cuda":
         return f"the tensors are on {request.device!r}"
+    if specification.precision != "float32":
+        return "cuDNN does not round the products' operands alone"
     if request.mask:
         return "cuDNN has no masks with holes"
     if request.recurrent_dropout:

@@ -12,6 +12,7 @@ from torch.autograd import forward_ad
 from gatewise import cells
 from gatewise.cells import NO_NOISE, Noise, Specification
 from gatewise.kernels import cudnn, function, ops
+from gatewise.kernels.autocast import under_autocast
 from gatewise.kernels.dispatch import Request, choose
 from gatewise.kernels.function import Call
 from gatewise.kernels.recompute import recomputed
@@ -52,7 +53,7 @@ def recurrent(
     """
     dtype = weights[1].dtype
     if torch.is_autocast_enabled(x.device.type):
-        # The kernels have one type for everything; the weights' type loses nothing.
+        specification = under_autocast(specification, x.device.type, dtype)
         x, noise = x.to(dtype), noise.to(dtype)
         state = None if state is None else [part.to(dtype) for part in state]
     if state is None:

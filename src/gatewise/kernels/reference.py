@@ -14,6 +14,7 @@ from torch import Tensor
 from gatewise import cells
 from gatewise.cells import Noise, Specification, Weights, lstm
 from gatewise.cells.gates import gate_slice
+from gatewise.cells.products import product, rounded
 from gatewise.cells.scan import previous_outputs, previous_states, recurrent_cotangents
 
 # The contraction of a step's input (left) with its cotangents (right) into a weight's gradient.
@@ -90,12 +91,16 @@ def weight_gradient(
         if noise.recurrent_dropout is not None:
             seen = seen * noise.recurrent_dropout.unsqueeze(1)
         grad_recurrent = recurrent_cotangents(grad_product, gates, specification)
-        contraction = _REDUCTIONS[reduce]
-        grads = [torch.einsum(contraction, x, grad_product)]
+        contraction, precision = _REDUCTIONS[reduce], specification.precision
+        # The bias's gradient is a product too, with ones.
+        grad_product, grad_recurrent = (
+            rounded(grad, precision) for grad in (grad_product, grad_recurrent)
+        )
+        grads = [torch.einsum(contraction, rounded(x, precision), grad_product)]
         if specification.cell == "gru" and not specification.reset_after:
-            grads.append(_reset_before_gradient(seen, gates, grad_product, contraction))
+            grads.append(_reset_before_gradient(seen, gates, grad_product, contraction, precision))
         else:
-            grads.append(torch.einsum(contraction, seen, grad_recurrent))
+            grads.append(torch.einsum(contraction, rounded(seen, precision), grad_recurrent))
         axes = _BIAS_AXES[reduce]
         if Weights.of(weights, specification).bias is not None:
             bias = grad_product.sum(axes)
@@ -114,18 +119,20 @@ def input_gradient(
 ) -> Tensor:
     """Return dL/dx (B, T, I)."""
     with _full_precision(grad_product):
-        return grad_product @ weights[0].t()
+        return product(grad_product, weights[0].t(), specification.precision)
 
 
-def _reset_before_gradient(seen: Tensor, gates: Tensor, grad: Tensor, contraction: str) -> Tensor:
+def _reset_before_gradient(
+    seen: Tensor, gates: Tensor, grad: Tensor, contraction: str, precision: str
+) -> Tensor:
     """Return dU where the candidate's product saw r ⊙ h instead of h."""
     units = seen.shape[-1]
     candidate = gate_slice("gru", "h", units)
     r = gates[..., gate_slice("gru", "r", units)]
     return torch.cat(
         (
-            torch.einsum(contraction, seen, grad[..., : candidate.start]),
-            torch.einsum(contraction, r * seen, grad[..., candidate]),
+            torch.einsum(contraction, rounded(seen, precision), grad[..., : candidate.start]),
+            torch.einsum(contraction, rounded(r * seen, precision), grad[..., candidate]),
         ),
         dim=-1,
     )

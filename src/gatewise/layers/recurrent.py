@@ -19,6 +19,7 @@ from gatewise import activations
 from gatewise.cells import NO_NOISE, Noise, Specification, WeightSet, weight_names
 from gatewise.errors import InputError, unknown_name
 from gatewise.kernels import Choice, Request, choose, recurrent
+from gatewise.kernels.autocast import under_autocast
 from gatewise.kernels.dispatch import KERNELS
 from gatewise.kernels.recompute import check as check_recompute
 from gatewise.layers import initializers, regularizers
@@ -105,6 +106,15 @@ class Recurrent(Layer):
         self.use_kernel = use_kernel
         check_recompute(recompute, self.specification)
         self.recompute = recompute
+
+    @property
+    def precision(self) -> str:
+        """What the matrix products multiply: "float32" or "bfloat16"; `compile` sets it."""
+        return self.specification.precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        self.specification = self.specification.at(precision)
 
     @property
     def go_backwards(self) -> bool:
@@ -244,8 +254,9 @@ class Recurrent(Layer):
             device = torch.get_default_device() if weight is None else weight.device
         dropped = training and self.recurrent_dropout > 0
         kind = torch.device(device).type
+        specification = under_autocast(self.specification, kind, dtype)
         return choose(
-            Request(self.specification, kind, dtype, mask, dropped, self.use_kernel, self.recompute)
+            Request(specification, kind, dtype, mask, dropped, self.use_kernel, self.recompute)
         )
 
     def kernel_choice(self, x: Any, mask: Any = None) -> Choice:

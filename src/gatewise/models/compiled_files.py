@@ -19,6 +19,7 @@ def describe_compiled(model: Model) -> dict[str, Any]:
         return {
             "optimizer": optimizers.serialize(compiled.optimizer_specification),
             "gradient": gradients.serialize(compiled.gradient),
+            "precision": compiled.precision,
             **(_several(compiled) if len(model.output_names) > 1 else _one(compiled)),
         }
     except UnsupportedError as error:
@@ -36,6 +37,7 @@ def compile_as(model: Model, stored: Mapping[str, Any]) -> None:
         loss_weights=stored.get("loss_weights"),
         # Files of 0.1.0 hold none: their models were trained by exact backpropagation.
         gradient=gradients.get(_named(stored["gradient"]) if "gradient" in stored else None),
+        precision=stored.get("precision", "float32"),  # older files hold none
         metrics=_read(stored["metrics"], _metric),
         weighted_metrics=_read(stored["weighted_metrics"], _metric),
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gatewise.gradients import GradientAlgorithm
+from gatewise.models.precision import check_precision, set_precision
 from gatewise.training import Compiled, refuse_unsupported
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def compile_model(
     jit_compile: bool | str = "auto",
     *,
     gradient: str | GradientAlgorithm | None = None,
+    precision: str = "float32",
 ) -> None:
     """Choose what `fit` minimises, how, and what it reports.
 
@@ -33,6 +35,9 @@ def compile_model(
     `weighted_metrics` use them. `gradient` is how the gradient flows through time: `"bptt"`
     (the default) is exact, `"tbptt"` truncated after 20 steps; `gatewise.gradients` has these
     and others as objects, such as `TBPTT(k1=20, k2=40)`, in a word `"tbptt:20,40"`.
+    `precision` is that of the matrix products in the recurrent layers: `"bfloat16"` rounds what
+    they multiply and sums in float32; state, weights and all else stay as they are. The layers
+    keep it, in training, inference and streams, until they are compiled otherwise.
     `run_eagerly` changes nothing: every step runs eagerly. What cannot be honoured
     (`loss_weights`, `steps_per_execution` above 1, `jit_compile=True`) is refused.
 
@@ -57,8 +62,11 @@ def compile_model(
         outputs=model.output_names,
         loss_weights=loss_weights,
         gradient=gradient,
+        precision=precision,
     )
+    check_precision(model, precision)
     if model.built:
         compiled.gradient.supports(model)
         compiled.bind(model)
+    set_precision(model, precision)
     model.compiled = compiled

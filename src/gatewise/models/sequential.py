@@ -14,6 +14,7 @@ from gatewise.models.describing import describe_layer, make_layer, model_kind
 from gatewise.models.masks import mask_after
 from gatewise.models.model import Model, Shape
 from gatewise.models.naming import name_in
+from gatewise.models.precision import set_precision
 
 
 @model_kind
@@ -316,6 +317,7 @@ class Sequential(Model):
         self._drawn = None
         if self.compiled is not None:
             self.compiled.unbind()
+            set_precision(self, self.compiled.precision)
 
 
 def _declared_shape(layer: Layer | Model) -> Shape | None:

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from gatewise.cells import Specification, WeightSet
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels import Choice, Request, choose, recurrent
+from gatewise.kernels.autocast import under_autocast
 from gatewise.nn.arguments import check_dropout, check_flags, check_kernel, check_sizes
 from gatewise.nn.projection import REASON, projected_lstm
 from gatewise.nn.sequences import Lengths, Packed, Padded, open_packed, open_padded
@@ -51,6 +52,7 @@ class RecurrentBase(nn.Module):
         self.bidirectional = bidirectional
         self.proj_size = proj_size
         self.kernel = check_kernel(kernel)
+        self.precision = "float32"
         if proj_size and kernel not in ("auto", "reference"):
             raise UnsupportedError(
                 f"The kernel {kernel!r} was asked for but cannot serve: {REASON}. "
@@ -104,10 +106,9 @@ class RecurrentBase(nn.Module):
         if self.proj_size:
             return Choice("reference", REASON)
         device_type = weight.device.type if device is None else torch.device(device).type
-        request = Request(
-            self.specification, device_type, dtype or weight.dtype, mask=mask, kernel=self.kernel
-        )
-        return choose(request)
+        dtype = dtype or weight.dtype
+        specification = under_autocast(self.specification, device_type, dtype)
+        return choose(Request(specification, device_type, dtype, mask=mask, kernel=self.kernel))
 
     def weight_sets(
         self, read: Callable[[nn.Parameter], Tensor] = lambda parameter: parameter
@@ -217,7 +218,7 @@ class RecurrentBase(nn.Module):
         return kernel_layout(self.cell, *(read(getattr(self, name)) for name in names[:count]))
 
     def _specification(self, reverse: bool) -> Specification:
-        return Specification(self.cell, reverse=reverse)
+        return Specification(self.cell, reverse=reverse, precision=self.precision)
 
     @property
     def _directions(self) -> int:

@@ -220,7 +220,12 @@ class RNN(RecurrentBase):
         return f"RNN_{self.nonlinearity.upper()}"
 
     def _specification(self, reverse: bool) -> Specification:
-        return Specification(self.cell, activation=self.nonlinearity, reverse=reverse)
+        return Specification(
+            self.cell,
+            activation=self.nonlinearity,
+            reverse=reverse,
+            precision=self.precision,
+        )
 
     @overload
     def forward(

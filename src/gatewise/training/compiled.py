@@ -1,4 +1,4 @@
-"""What `compile` chose: the loss, the optimizer, the metrics and the gradient."""
+"""What `compile` chose: the loss, the optimizer, the metrics, the gradient and the precision."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ class Compiled:
         outputs: Sequence[str] = (),
         loss_weights: Any = None,
         gradient: Any = None,
+        precision: str = "float32",
     ) -> None:
         self.gradient = gradients.get(gradient)
+        self.precision = precision
         self.optimizer_specification = optimizers.get(optimizer)
         self.optimizer: torch.optim.Optimizer | None = None
         self.loss_given, self.loss_weights = loss, loss_weights
