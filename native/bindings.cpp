@@ -239,6 +239,36 @@ void trace_gradient(bool is_double, const Layer& layer, const StateArgument& gra
     });
 }
 
+void trace_chunk(bool is_double, const Layer& layer, std::string_view path,
+                 const SequenceArgument& x, Address outputs, Address gates, Address saved,
+                 const MatrixArgument& U, const StateArgument& state, Address mask, Address dropout,
+                 const StateArgument& grad_state, const TraceArgument& trace, Address grad_W,
+                 Address grad_U, Address grad_bias) {
+    const Path way = named("path", path, paths);
+    if (layer.reverse || way == Path::full) {
+        throw std::invalid_argument(
+            "Traces go forward through time on a path that mixes no units.");
+    }
+    with_scalar(is_double, [&]<class S>(S) {
+        TraceChunk<S> chunk = {
+            layer,
+            way,
+            sequence<S>(x),
+            at<const S>(outputs),
+            at<const S>(gates),
+            at<const S>(saved),
+            matrix<S>(U),
+            {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
+            at<const bool>(mask),
+            at<const S>(dropout),
+            {at<const S>(std::get<0>(grad_state)), at<const S>(std::get<1>(grad_state))},
+            {},
+            {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)}};
+        spread<decltype(chunk.trace), S>(trace, chunk.trace);
+        kernels<S>().trace_chunk(chunk);
+    });
+}
+
 // An open stream, closed with the object that Python holds.
 class StreamOwner {
 public:
@@ -329,6 +359,7 @@ NB_MODULE(_native, module) {
     module.def("rmsprop", &rmsprop);
     module.def("trace_step", &trace_step);
     module.def("trace_gradient", &trace_gradient);
+    module.def("trace_chunk", &trace_chunk);
     module.def("multiply_adds", &multiply_adds);
     module.def("keep_freed_memory", &keep_freed_memory,
                "Have the C library keep freed memory; return whether it does.");

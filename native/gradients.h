@@ -23,7 +23,12 @@ struct WeightProduct {
 };
 
 template <class S>
+class TraceChunkLoop;
+
+template <class S>
 class WeightGradientSums {
+    friend class TraceChunkLoop<S>;  // which takes the same products with traces in their place
+
 public:
     explicit WeightGradientSums(const WeightGradient<S>& call)
         : call_(call),

@@ -143,6 +143,25 @@ struct TraceGradient {
     S* grad[3];  // (I, GH), (H, GH) and (GH) or (2, GH), null: no bias; summed over B
 };
 
+// The traces over a chunk of steps, and what they were worth before it. `trace` as in TraceStep, of
+// the step before the chunk, overwritten with that of its last step.
+template <class S>
+struct TraceChunk {
+    Layer layer;             // not reverse
+    Path path;               // diagonal or cell
+    Sequence<S> x;           // (B, T, I)
+    const S* outputs;        // (B, T, H), gates and saved: as the forward pass wrote them
+    const S* gates;          // (B, T, GH)
+    const S* saved;          // (B, T, H); null where the cell has none
+    Matrix<S> U;             // (H, GH)
+    const S* state[2];       // (B, H) each: before the chunk
+    const bool* mask;        // (B, T); null: every step is real
+    const S* dropout;        // (B, H); null: ones
+    const S* grad_state[2];  // (B, H) each: cotangents of the states before the chunk; null: zeros
+    S* trace[2][3];
+    S* grad[3];  // as in TraceGradient, of the traces before the chunk; null: not wanted
+};
+
 // One step of a stream, for a layer of time 1.
 template <class S>
 struct StreamStep {
@@ -173,6 +192,7 @@ struct Kernels {
 
     void (*trace_step)(const TraceStep<S>&);
     void (*trace_gradient)(const TraceGradient<S>&);
+    void (*trace_chunk)(const TraceChunk<S>&);
 
     // Does nothing but multiply-adds in this many threads, and returns their number.
     double (*multiply_adds)(int threads, Index rounds);

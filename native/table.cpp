@@ -4,7 +4,7 @@
 #include "gradients.h"
 #include "peak.h"
 #include "rmsprop.h"
-#include "traces.h"
+#include "trace_chunk.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -60,9 +60,15 @@ void trace_step(const TraceStep<S>& step) {
 }
 
 template <class S>
+void trace_chunk(const TraceChunk<S>& chunk) {
+    const TraceFactors factors(chunk, backward_scan<S>);
+    TraceChunkLoop(chunk, factors).run();
+}
+
+template <class S>
 constexpr Kernels<S> table = {forward,       backward_scan,  weight_gradient, input_gradient,
                               rmsprop,       open_stream,    step_stream,     close_stream,
-                              trace_step<S>, trace_gradient, multiply_adds<S>};
+                              trace_step<S>, trace_gradient, trace_chunk<S>,  multiply_adds<S>};
 
 }  // namespace
 
