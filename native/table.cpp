@@ -4,6 +4,7 @@
 #include "gradients.h"
 #include "peak.h"
 #include "rmsprop.h"
+#include "segments.h"
 #include "trace_chunk.h"
 
 namespace gatewise::GATEWISE_ISA {
@@ -66,9 +67,32 @@ void trace_chunk(const TraceChunk<S>& chunk) {
 }
 
 template <class S>
-constexpr Kernels<S> table = {forward,       backward_scan,  weight_gradient, input_gradient,
-                              rmsprop,       open_stream,    step_stream,     close_stream,
-                              trace_step<S>, trace_gradient, trace_chunk<S>,  multiply_adds<S>};
+void run_segments(const SegmentsForward<S>& call) {
+    forward_in_segments(call, forward<S>);
+}
+
+template <class S>
+void segments_backward(const SegmentsBackward<S>& call) {
+    SegmentsBack(call, forward<S>, backward_scan<S>, weight_gradient<S>, input_gradient<S>).run();
+}
+
+template <class S>
+constexpr Kernels<S> table = {
+    .forward = forward,
+    .backward_scan = backward_scan,
+    .weight_gradient = weight_gradient,
+    .input_gradient = input_gradient,
+    .rmsprop = rmsprop,
+    .open_stream = open_stream,
+    .step_stream = step_stream,
+    .close_stream = close_stream,
+    .trace_step = trace_step,
+    .trace_gradient = trace_gradient,
+    .trace_chunk = trace_chunk,
+    .run_segments = run_segments,
+    .segments_backward = segments_backward,
+    .multiply_adds = multiply_adds<S>,
+};
 
 }  // namespace
 

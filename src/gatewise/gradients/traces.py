@@ -9,7 +9,8 @@ its unit. The trace obeys the same equations as J, with products unit by unit:
 
 A (one number for each unit and pair of its states) and B come from the scan that serves the
 gradient, with a cotangent of ones on one state of all units at once: units that do not mix need not
-be asked one by one.
+be asked one by one. The native kernels do all of this in one pass over the trace: what it was
+worth, g_0 · J, and what it becomes. `advanced` says the same with the parts of the way back.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class _Traces:
         trace, ran = self._traces[place], self.passes[place]
         assert ran is not None
         if ran[0].kernel != "cpu":
-            return _past(grad_state, trace)
+            return _worth(grad_state, trace)
         if not self.goes_on:
             return worth(ran[0], trace, grad_state)
         self.passes[place] = None
@@ -156,7 +157,7 @@ class _Traces:
             self._traces[place] = trace
 
 
-def _past(grad_state: Sequence[Tensor], trace: Trace) -> list[Tensor]:
+def _worth(grad_state: Sequence[Tensor], trace: Trace) -> list[Tensor]:
     """Return g_0 · J for each weight, summed over the batch."""
     return [
         torch.stack(
@@ -172,12 +173,12 @@ def _past(grad_state: Sequence[Tensor], trace: Trace) -> list[Tensor]:
 def advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> Trace:
     """Return A · J + B over one chunk."""
     fixed = (given.mask, given.recurrent_dropout, given.specification, open_kernel(given))
-    advanced: Trace = []
+    found: Trace = []
     for number in range(len(given.state)):
         if path == "cell" and given.specification.cell == "lstm" and number == 0:
             # An LSTM's h reaches the next step through U alone, so on this path its trace is worth
             # nothing.
-            advanced.append(_nothing(given) if trace is None else trace[0])
+            found.append(_nothing(given) if trace is None else trace[0])
             continue
         ones = [
             torch.full_like(state, float(other == number))
@@ -193,8 +194,8 @@ def advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> T
             for before, influences in zip(A, trace, strict=True):
                 for new, old in zip(B, influences, strict=True):
                     new.add_(_columns(before, old) * old)
-        advanced.append(B)
-    return advanced
+        found.append(B)
+    return found
 
 
 def _nothing(given: Pass) -> list[Tensor]:
