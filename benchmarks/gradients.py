@@ -45,7 +45,7 @@ from gatewise.data import Stream
 from gatewise.gradients import backward, get
 from gatewise.gradients.peak_memory import peak_memory
 from gatewise.kernels import Pass, recurrent
-from gatewise.kernels.traces import TraceStep
+from gatewise.kernels.traces import TraceStep, zeros
 from gatewise.layers import LSTM, Dense
 from gatewise.models import Sequential
 
@@ -364,7 +364,7 @@ def own_step(name: str, inputs: int, units: int) -> Callable[[int], object]:
     x, signal = torch.randn(1, 1, inputs), [torch.randn(1, units), None]
     given = Pass(layer.specification, "cpu", x, weights, state, None)
     step = TraceStep(given, get(name).path)  # pyright: ignore[reportAttributeAccessIssue]
-    trace = step.zeros(given)
+    trace = zeros(given)
 
     def take(_: int) -> None:
         nonlocal given

@@ -22,9 +22,13 @@ struct WeightProduct {
     bool reset_candidate;         // the right side's candidate part is multiplied by r
 };
 
+template <class S>
+class TraceChunkLoop;
+
 template <class F>
 class WeightGradientSums {
     using S = Sum<F>;
+    friend class TraceChunkLoop<S>;  // which takes the same products with traces in their place
 
 public:
     explicit WeightGradientSums(const WeightGradient<S>& call)

@@ -109,6 +109,34 @@ struct InputGradient {
     S* grad_x;              // (B, T, I)
 };
 
+// The time steps from `start` up to `stop`.
+struct Segment {
+    Index start, stop;
+};
+
+// A forward pass in segments, without gates.
+template <class S>
+struct SegmentsForward {
+    Forward<S> whole;        // outputs null: not wanted; gates and saved null
+    const Segment* segment;  // (count), in the order in which they run
+    Index count;
+    S* kept;  // (count - 1, states, B, H): the states between them; null: not wanted
+};
+
+// The way back over segments, each run once more for its gates.
+template <class S>
+struct SegmentsBackward {
+    Forward<S> whole;        // outputs, final_state, gates and saved null
+    const Segment* segment;  // (count), in the order in which they run
+    Index count;
+    const S* kept;          // (count - 1, states, B, H), as the forward pass kept them
+    const S* grad_outputs;  // (B, T, H); null: zeros
+    S* grad_state[2];       // (B, H) each: cotangents of the final states, overwritten by those of
+                            // the initial ones
+    S* grad[3];             // W, U and the bias: added to; null: not wanted, or no bias
+    S* grad_x;              // (B, T, I), written at the segments' steps; null: not wanted
+};
+
 // One weight tensor of an RMSprop step: arrays of `count` numbers.
 template <class S>
 struct RmspropTensor {
@@ -145,6 +173,25 @@ struct TraceGradient {
     S* grad[3];  // (I, GH), (H, GH) and (GH) or (2, GH), null: no bias; summed over B
 };
 
+// The traces over a chunk of steps, and what they were worth before it. `trace` as in TraceStep, of
+// the step before the chunk, overwritten with that of its last step.
+template <class S>
+struct TraceChunk {
+    Layer layer;             // not reverse
+    Path path;               // diagonal or cell
+    Sequence<S> x;           // (B, T, I)
+    const S* outputs;        // (B, T, H), gates and saved: as the forward pass wrote them
+    const S* gates;          // (B, T, GH)
+    const S* saved;          // (B, T, H); null where the cell has none
+    Matrix<S> U;             // (H, GH)
+    const S* state[2];       // (B, H) each: before the chunk
+    const bool* mask;        // (B, T); null: every step is real
+    const S* dropout;        // (B, H); null: ones
+    const S* grad_state[2];  // (B, H) each: cotangents of the states before the chunk; null: zeros
+    S* trace[2][3];
+    S* grad[3];  // as in TraceGradient, of the traces before the chunk; null: not wanted
+};
+
 // One step of a stream, for a layer of time 1.
 template <class S>
 struct StreamStep {
@@ -175,6 +222,9 @@ struct Kernels {
 
     void (*trace_step)(const TraceStep<S>&);
     void (*trace_gradient)(const TraceGradient<S>&);
+    void (*trace_chunk)(const TraceChunk<S>&);
+    void (*run_segments)(const SegmentsForward<S>&);
+    void (*segments_backward)(const SegmentsBackward<S>&);
 
     // Does nothing but multiply-adds in this many threads, and returns their number.
     double (*multiply_adds)(int threads, Index rounds);

@@ -4,7 +4,8 @@
 #include "gradients.h"
 #include "peak.h"
 #include "rmsprop.h"
-#include "traces.h"
+#include "segments.h"
+#include "trace_chunk.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -60,10 +61,38 @@ void trace_step(const TraceStep<Sum<F>>& step) {
 }
 
 template <class F>
-constexpr Kernels<Sum<F>> table = {forward<F>,        backward_scan<F>, weight_gradient<F>,
-                                   input_gradient<F>, rmsprop,          open_stream<F>,
-                                   step_stream,       close_stream,     trace_step<F>,
-                                   trace_gradient,    multiply_adds<F>};
+void trace_chunk(const TraceChunk<Sum<F>>& chunk) {
+    const TraceFactors factors(chunk, backward_scan<F>);
+    TraceChunkLoop(chunk, factors).run();
+}
+
+template <class F>
+void run_segments(const SegmentsForward<Sum<F>>& call) {
+    forward_in_segments(call, forward<F>);
+}
+
+template <class F>
+void segments_backward(const SegmentsBackward<Sum<F>>& call) {
+    SegmentsBack(call, forward<F>, backward_scan<F>, weight_gradient<F>, input_gradient<F>).run();
+}
+
+template <class F>
+constexpr Kernels<Sum<F>> table = {
+    .forward = forward<F>,
+    .backward_scan = backward_scan<F>,
+    .weight_gradient = weight_gradient<F>,
+    .input_gradient = input_gradient<F>,
+    .rmsprop = rmsprop,
+    .open_stream = open_stream<F>,
+    .step_stream = step_stream,
+    .close_stream = close_stream,
+    .trace_step = trace_step<F>,
+    .trace_gradient = trace_gradient,
+    .trace_chunk = trace_chunk<F>,
+    .run_segments = run_segments<F>,
+    .segments_backward = segments_backward<F>,
+    .multiply_adds = multiply_adds<F>,
+};
 
 }  // namespace
 

@@ -118,19 +118,22 @@ def test_the_way_back_runs_as_many_segments_as_the_programme_says(
 
     runs: list[int] = []
     kept: list[int] = []
-    once = checkpoints._Walk.run
-    forward = checkpoints._Walk.forward
+    run, go_back, forward = checkpoints.run, checkpoints.go_back, checkpoints._Walk.forward
 
-    def counted(walk: Any, number: int, state: Any, needs_backward: bool) -> Any:
-        runs.append(number)
-        return once(walk, number, state, needs_backward)
+    def counted(how: Any) -> Any:
+        def take(given: Any, segments: Any, *rest: Any) -> Any:
+            runs.extend(stop for _, stop in segments)
+            return how(given, segments, *rest)
 
-    def looked_at(walk: Any, state: Any, room: int) -> Any:
-        result = forward(walk, state, room)
-        kept.append(len(result[2]))
+        return take
+
+    def looked_at(walk: Any) -> Any:
+        result = forward(walk)
+        kept.append(sum(state[..., 0, 0].numel() for state in result[2].values()))
         return result
 
-    monkeypatch.setattr(checkpoints._Walk, "run", counted)
+    monkeypatch.setattr(checkpoints, "run", counted(run))
+    monkeypatch.setattr(checkpoints, "go_back", counted(go_back))
     monkeypatch.setattr(checkpoints._Walk, "forward", looked_at)
     steps = 108  # 18 segments of 6
     count = len(segments(steps))

@@ -144,3 +144,21 @@ def test_what_has_no_traces_is_refused_with_the_alternative() -> None:
     unusual = Sequential([LSTM(3, activation="gelu", input_shape=(None, 2)), Dense(1)])
     with pytest.raises(UnsupportedError, match="BPTT"):
         SnAp1().supports(unusual)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("algorithm", "cell"), SERVED)
+def test_every_kernel_carries_the_same_traces(
+    tools: Any, algorithm: Any, cell: str, masked: bool
+) -> None:
+    x, y = tools.series(steps=40)
+    mask = torch.arange(40) < torch.tensor([[40], [23], [2]]) if masked else None
+    found = []
+    for kernel in ("reference", "auto"):
+        torch.manual_seed(1)
+        kind = tools.CELLS[cell]
+        options = {"return_sequences": True, "use_kernel": kernel}
+        model = Sequential([kind(5, name="one", **options), kind(4, name="two", **options)])
+        model.add(Dense(1, name="head"))
+        found.append(tools.gradients_of(model, algorithm(15), x, y, mask))
+    tools.assert_same(*found, 1e-13)

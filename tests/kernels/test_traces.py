@@ -10,7 +10,7 @@ import torch
 from gatewise.cells import GATES, Noise, Specification
 from gatewise.errors import InputError
 from gatewise.kernels import Pass, cpu, ops
-from gatewise.kernels.traces import TraceStep
+from gatewise.kernels.traces import TraceStep, zeros
 
 pytestmark = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
 
@@ -67,7 +67,7 @@ def test_a_step_equals_its_parts(cell: str, path: str, batch: int, inputs: int, 
                 noise=Noise(torch.rand(batch, units, dtype=dtype) * 2),
             )
         step = TraceStep(given, path)
-        trace = step.zeros(given)
+        trace = zeros(given)
         mirror = [[one.clone() for one in state] for state in trace]
         for _ in range(3):
             saved, mirror = expected(given, path, mirror)
@@ -96,7 +96,7 @@ def test_a_step_equals_its_parts(cell: str, path: str, batch: int, inputs: int, 
 def test_what_stands_at_a_masked_step_does_not_matter() -> None:
     given = passes("lstm", 2, 3, 5, torch.float64)
     step = TraceStep(given, "diagonal")
-    trace = step.zeros(given)
+    trace = zeros(given)
     step.advance(given, trace)
     before = [[one.clone() for one in state] for state in trace]
     given.x[1] = torch.nan

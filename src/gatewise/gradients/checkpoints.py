@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from gatewise.gradients.passage import open_kernel
 from gatewise.kernels import Pass, ops
+from gatewise.kernels.segments import Gradient, go_back, run
 
 State = Sequence[Tensor]
 
@@ -77,116 +78,103 @@ class _Checkpointed(torch.autograd.Function):
     def forward(
         ctx: Any, given: Pass, states: Literal["sqrt"] | int, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        walk = _Walk(given, tensors)
-        room = len(walk.segments) if states == "sqrt" else states
-        outputs, final, kept = walk.forward(walk.initial, room)
-        ctx.given, ctx.room = given._replace(x=given.x[:0], weights=(), state=()), room
-        ctx.weights, ctx.kept_at = len(given.weights), list(kept)
+        walk = _Walk(given, tensors, states)
+        outputs, final, kept = walk.forward()
+        ctx.given, ctx.states = given._replace(x=given.x[:0], weights=(), state=()), states
+        ctx.weights, ctx.tensors, ctx.kept_at = len(given.weights), len(tensors), list(kept)
         ctx.set_materialize_grads(False)
-        flat = [tensor for state in kept.values() for tensor in state]
-        ctx.save_for_backward(*tensors, *flat)
-        ctx.tensors = len(tensors)
+        ctx.save_for_backward(*tensors, *kept.values())
         return outputs, *final
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_outputs: Tensor | None, *grad_final: Tensor | None) -> Any:
-        x, *rest = ctx.saved_tensors[: ctx.tensors]
-        given = ctx.given._replace(weights=rest[: ctx.weights], state=rest[ctx.weights :])
-        walk = _Walk(given, (x, *rest))
-        flat, count = ctx.saved_tensors[ctx.tensors :], len(given.state)
-        kept = {
-            place: flat[count * number : count * (number + 1)]
-            for number, place in enumerate(ctx.kept_at)
-        }
-        gradient = _Gradient(walk, grad_outputs, ops.materialize(grad_final, given.state))
-        walk.backward(gradient, 0, len(walk.segments), walk.initial, ctx.room, kept)
-        return None, None, gradient.x, *gradient.weights, *gradient.state
+        tensors, kept = ctx.saved_tensors[: ctx.tensors], ctx.saved_tensors[ctx.tensors :]
+        given = ctx.given._replace(weights=tensors[1 : 1 + ctx.weights])
+        walk = _Walk(given, tensors, ctx.states)
+        x, weights = tensors[0], walk.given.weights
+        wants_weights = any(ctx.needs_input_grad[3 : 3 + len(weights)])
+        gradient = Gradient(
+            ops.materialize(grad_final, walk.given.state),
+            [one.new_zeros(one.shape) for one in weights] if wants_weights else None,
+            x.new_empty(x.shape) if ctx.needs_input_grad[2] else None,
+        )
+        walk.backward(gradient, grad_outputs, dict(zip(ctx.kept_at, kept, strict=True)))
+        none = [None] * len(weights)
+        return None, None, gradient.x, *(gradient.weights or none), *gradient.state
 
 
 class _Walk:
-    """A pass in segments, numbered in the order in which they run."""
+    """A pass in segments, numbered in the order in which they run.
 
-    def __init__(self, given: Pass, tensors: Sequence[Tensor]) -> None:
+    A kept state is one tensor (states, B, H), by the segment that it begins. Where there is room
+    for all of them they are one tensor (segments - 1, states, B, H), by the number 1.
+    """
+
+    def __init__(
+        self, given: Pass, tensors: Sequence[Tensor], states: Literal["sqrt"] | int
+    ) -> None:
         x, *rest = tensors
         count = len(given.weights)
-        self.given = given._replace(x=x, weights=rest[:count], state=rest[count:])
-        self.initial: State = rest[count:]
+        kernel = open_kernel(given)
+        self.given = given._replace(kernel=kernel, x=x, weights=rest[:count], state=rest[count:])
         self.segments = segments(x.shape[1])
         if given.specification.reverse:
             self.segments.reverse()
+        self.room = len(self.segments) if states == "sqrt" else states
 
-    def run(self, number: int, state: State, needs_backward: bool) -> ops.Saved:
-        """Run one segment from the state before it."""
-        given = self.given.piece(*self.segments[number])
-        return ops.forward(
-            given.x, given.weights, state, given.mask, given.noise,
-            given.specification, open_kernel(given), needs_backward,
-        )  # fmt: skip
+    def run(
+        self,
+        first: int,
+        stop: int,
+        state: State,
+        outputs: Tensor | None = None,
+        kept: Tensor | None = None,
+    ) -> State:
+        """Run the segments from `first` up to `stop`; return the state behind them."""
+        given = self.given._replace(state=state)
+        return run(given, self.segments[first:stop], outputs, kept)
 
-    def forward(self, state: State, room: int) -> tuple[Tensor, State, dict[int, State]]:
-        """Return the outputs, the final state and the states kept, by the segment they begin."""
-        x, units = self.given.x, self.given.weights[1].shape[0]
-        outputs = x.new_empty(*x.shape[:2], units)
-        count, kept = len(self.segments), {}
-        wanted = 0
-        for number, (start, stop) in enumerate(self.segments):
-            if number == wanted:
-                if number:
-                    kept[number] = state
-                    room -= 1
-                # With one place left there is no other state to keep: the next is the end.
-                wanted = number + best_split(count - number, room) if room > 1 else count
-            run = self.run(number, state, needs_backward=False)
-            outputs[:, start:stop], state = run.outputs, run.final_state
+    def forward(self) -> tuple[Tensor, State, dict[int, Tensor]]:
+        """Return the outputs, the final state and the states kept."""
+        x, state, units = self.given.x, self.given.state, self.given.weights[1].shape[0]
+        outputs, count = x.new_empty(*x.shape[:2], units), len(self.segments)
+        if self.room >= count:
+            all_kept = x.new_empty(count - 1, len(state), len(x), units)
+            return outputs, self.run(0, count, state, outputs, all_kept), {1: all_kept}
+        kept: dict[int, Tensor] = {}
+        first, room = 0, self.room
+        while first < count:
+            # With one place left there is no other state to keep: the next is the end.
+            stop = first + best_split(count - first, room) if room > 1 else count
+            state = self.run(first, stop, state, outputs)
+            if stop < count:
+                kept[stop] = torch.stack([*state])
+                room -= 1
+            first = stop
         return outputs, state, kept
 
     def backward(
-        self,
-        gradient: _Gradient,
-        first: int,
-        count: int,
-        state: State,
-        room: int,
-        kept: dict[int, State],
+        self, gradient: Gradient, grad_outputs: Tensor | None, kept: dict[int, Tensor]
     ) -> None:
-        """Go back over `count` segments from `first`, which begins in `state`."""
-        while count > 1:
-            split = best_split(count, room) if room > 1 else count - 1
-            middle = kept.pop(first + split, None)
-            if middle is None:
-                middle = state
-                for number in range(first, first + split):
-                    middle = self.run(number, middle, needs_backward=False).final_state
-            self.backward(gradient, first + split, count - split, middle, max(room - 1, 1), kept)
-            del middle  # its place is free again
-            count = split
-        gradient.segment(first, state)
+        """Go back over all segments, with the states that the way forward has kept."""
+        count = len(self.segments)
+        if self.room >= count:
+            go_back(self.given, self.segments, kept[1], grad_outputs, gradient)
+            return
+        states: dict[int, State] = {place: [*state] for place, state in kept.items()}
 
+        def over(first: int, count: int, state: State, room: int) -> None:
+            """Go back over `count` segments from `first`, which begins in `state`."""
+            while count > 1:
+                split = best_split(count, room) if room > 1 else count - 1
+                middle = states.pop(first + split, None)
+                if middle is None:
+                    middle = self.run(first, first + split, state)
+                over(first + split, count - split, middle, max(room - 1, 1))
+                del middle  # its place is free again
+                count = split
+            given = self.given._replace(state=state)
+            go_back(given, self.segments[first : first + 1], None, grad_outputs, gradient)
 
-class _Gradient:
-    """The gradients as they grow on the way back, segment by segment."""
-
-    def __init__(self, walk: _Walk, grad_outputs: Tensor | None, grad_final: State) -> None:
-        self._walk, self._grad_outputs = walk, grad_outputs
-        self.state = grad_final
-        self.x = torch.empty_like(walk.given.x)
-        self.weights = [torch.zeros_like(weight) for weight in walk.given.weights]
-
-    def segment(self, number: int, state: State) -> None:
-        """Run a segment once more, with its gates, and go back over it."""
-        start, stop = self._walk.segments[number]
-        saved = self._walk.run(number, state, needs_backward=True)
-        given = self._walk.given.piece(start, stop)
-        kernel = open_kernel(given)
-        fixed = (given.mask, given.noise, given.specification, kernel)
-        grads = None if self._grad_outputs is None else self._grad_outputs[:, start:stop]
-        grad_product, self.state, _ = ops.backward_scan(
-            grads, self.state, saved, given.weights, state, *fixed
-        )
-        found = ops.weight_gradient(given.x, saved, grad_product, given.weights, state, *fixed)
-        for total, part in zip(self.weights, found, strict=True):
-            total.add_(part)
-        self.x[:, start:stop] = ops.input_gradient(
-            grad_product, given.weights, given.specification, kernel
-        )
+        over(0, count, self.given.state, self.room)

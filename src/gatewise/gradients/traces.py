@@ -9,7 +9,8 @@ its unit. The trace obeys the same equations as J, with products unit by unit:
 
 A (one number for each unit and pair of its states) and B come from the scan that serves the
 gradient, with a cotangent of ones on one state of all units at once: units that do not mix need not
-be asked one by one.
+be asked one by one. The native kernels do all of this in one pass over the trace: what it was
+worth, g_0 · J, and what it becomes. `advanced` says the same with the parts of the way back.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +31,7 @@ from gatewise.gradients.one_step import take_step
 from gatewise.gradients.passage import WayBack, detached, open_kernel, passage
 from gatewise.gradients.task import Differentiable, Part, Task
 from gatewise.kernels import Pass, ops
-from gatewise.kernels.traces import TraceStep
+from gatewise.kernels.traces import TraceStep, advance_chunk, worth, zeros
 
 Trace = list[list[Tensor]]  # for each state, for each weight: (B, *weight.shape)
 
@@ -73,12 +75,12 @@ class TraceAlgorithm(GradientAlgorithm):
             for start, end in task.chunks(self.every):
                 next_piece()
                 traces.passes.clear()
+                traces.goes_on = end < task.steps or trail is not None
                 learns = task.has_loss(start, end)
                 with torch.set_grad_enabled(learns), traces.carried.piece():
                     prediction, mask = task.forward(start, end)
                 part = task.backward(task.part(start, end, prediction, mask)) if learns else None
-                if end < task.steps or trail is not None:
-                    traces.advance()
+                traces.advance()
                 if part is not None:
                     yield part
 
@@ -92,6 +94,7 @@ class _Traces:
         self.passes: list[tuple[Pass, ops.Saved] | None] = []
         self._traces: dict[int, Trace] = {}
         self._steps: dict[int, TraceStep] = {}
+        self.goes_on = True  # whether the traces are wanted behind the chunk that runs
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy makes the native steps anew: they hold addresses.
@@ -111,12 +114,22 @@ class _Traces:
             outputs, final = self._single(place, given)
             self.passes.append(None)
             return outputs, final, final
-        trace = self._traces.get(place)
-        past = None if trace is None else lambda grad_state: _past(grad_state, trace)
+        past = partial(self._past, place) if place in self._traces else None
         back = WayBack(path=self._path, across_layers="step", past=past)
         outputs, final, saved = passage(given, back)
         self.passes.append((detached(given), saved))
         return outputs, final, final
+
+    def _past(self, place: int, grad_state: Sequence[Tensor]) -> list[Tensor]:
+        """Return g_0 · J, and carry J over the chunk while it is at hand."""
+        trace, ran = self._traces[place], self.passes[place]
+        assert ran is not None
+        if not ran[0].plainly_native:
+            return _worth(grad_state, trace)
+        if not self.goes_on:
+            return worth(ran[0], trace, grad_state)
+        self.passes[place] = None
+        return advance_chunk(*ran, self._path, trace, grad_state)
 
     def _single(self, place: int, given: Pass) -> tuple[Tensor, States]:
         """Run a single step, which carries its trace along by itself."""
@@ -124,18 +137,27 @@ class _Traces:
         if step is None or not step.fits(given):
             step = self._steps[place] = TraceStep(given, self._path)
         if place not in self._traces:
-            self._traces[place] = step.zeros(given)
+            self._traces[place] = zeros(given)
         return take_step(given, step, self._traces[place])
 
     @torch.no_grad()
     def advance(self) -> None:
-        """Carry every trace over the chunk that has just run."""
+        """Carry every trace that has stayed behind over the chunk that has just run."""
+        if not self.goes_on:
+            return
         for place, ran in enumerate(self.passes):
-            if ran is not None:
-                self._traces[place] = _advanced(*ran, self._path, self._traces.get(place))
+            if ran is None:
+                continue
+            given, trace = ran[0], self._traces.get(place)
+            if given.plainly_native:
+                trace = zeros(given) if trace is None else trace
+                advance_chunk(*ran, self._path, trace)
+            else:
+                trace = advanced(*ran, self._path, trace)
+            self._traces[place] = trace
 
 
-def _past(grad_state: Sequence[Tensor], trace: Trace) -> list[Tensor]:
+def _worth(grad_state: Sequence[Tensor], trace: Trace) -> list[Tensor]:
     """Return g_0 · J for each weight, summed over the batch."""
     return [
         torch.stack(
@@ -148,15 +170,15 @@ def _past(grad_state: Sequence[Tensor], trace: Trace) -> list[Tensor]:
     ]
 
 
-def _advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> Trace:
+def advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> Trace:
     """Return A · J + B over one chunk."""
     fixed = (given.mask, given.noise, given.specification, open_kernel(given))
-    advanced: Trace = []
+    found: Trace = []
     for number in range(len(given.state)):
         if _ends(given, path) and number == 0:
             # An LSTM's h reaches the next step through U alone, so on this path its trace is worth
             # nothing.
-            advanced.append(_nothing(given) if trace is None else trace[0])
+            found.append(_nothing(given) if trace is None else trace[0])
             continue
         ones = [
             torch.full_like(state, float(other == number))
@@ -172,8 +194,8 @@ def _advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> 
             for before, influences in zip(A, trace, strict=True):
                 for new, old in zip(B, influences, strict=True):
                     new.add_(_columns(before, old) * old)
-        advanced.append(B)
-    return advanced
+        found.append(B)
+    return found
 
 
 def _ends(given: Pass, path: str) -> bool:

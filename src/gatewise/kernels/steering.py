@@ -29,6 +29,16 @@ class Pass(NamedTuple):
     noise: Noise = NO_NOISE
     recompute: str | None = None  # "gates": keep none, and compute them again on the way back
 
+    @property
+    def plainly_native(self) -> bool:
+        """Whether the native kernels that know no options of a cell run this pass.
+
+        Those are the ones beside the operator: a sequence in segments, and the traces of weights.
+        """
+        specification = self.specification
+        options = specification.extra_weights or specification.cell_clip or self.noise.zones
+        return self.kernel == "cpu" and specification.cell != "cifg" and not options
+
     def piece(self, start: int, stop: int) -> Pass:
         """Return the pass over the time steps from ``start`` up to ``stop``."""
         mask = None if self.mask is None else self.mask[:, start:stop]

@@ -1,9 +1,9 @@
-"""One time step and the traces of the weights over it, natively; the arithmetic is in ``traces.h``.
+"""The traces of the weights over a time step, or a chunk of them, natively.
 
 A trace is the influence of each weight on the states of its own unit, on a path on which the units
 do not mix: for each state and each weight, the weight's shape behind an axis B.
-``gatewise.gradients.traces`` says what it is for, and carries it over longer chunks with the parts
-of the way back.
+``gatewise.gradients.traces`` says what it is for. The arithmetic is in ``native/traces.h`` for a
+step and in ``native/trace_chunk.h`` for a chunk.
 """
 
 from __future__ import annotations
@@ -14,10 +14,76 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Weights
-from gatewise.kernels import cpu
+from gatewise.kernels import cpu, ops
 from gatewise.kernels.steering import Pass
 
 Trace = Sequence[Sequence[Tensor]]
+
+
+def zeros(given: Pass) -> list[list[Tensor]]:
+    """Return the traces before the first step."""
+    batch = len(given.x)
+    return [
+        [weight.new_zeros(batch, *weight.shape) for weight in given.weights] for _ in given.state
+    ]
+
+
+def advance_chunk(
+    given: Pass,
+    saved: ops.Saved,
+    path: str,
+    trace: Trace,
+    grad_state: Sequence[Tensor] | None = None,
+) -> list[Tensor]:
+    """Carry the traces over a pass that has run, in place; return what they were worth before it.
+
+    That is dL/ds_start · J for each weight, summed over the batch and the states, where the
+    cotangents ``grad_state`` of the states before the pass are given; an empty list without them.
+    ``path`` is "diagonal" or "cell". On an LSTM's "cell" path only the trace of c is touched: h
+    goes on through U alone.
+    """
+    call = cpu._Call(given.x, given.weights, given.specification)
+    x = given.x if given.x.stride(-1) == 1 else given.x.contiguous()
+    states, mask = call.states(given.state), call.mask(given.mask)
+    shape = (call.batch, call.units)
+    dropout = call.optional(given.noise.recurrent_dropout, shape, "recurrent_dropout")
+    grads = [call.optional(grad, shape, "grad_state") for grad in grad_state or ()]
+    found = [torch.empty(one.shape[1:], dtype=one.dtype) for one in trace[0] if grads]
+    call.module.trace_chunk(
+        call.is_double, call.layer, path, _matrix(x), saved.outputs.data_ptr(),
+        saved.gates.data_ptr(), saved.saved.data_ptr(), _matrix(given.weights[1]), _pair(states),
+        _address(mask), _address(dropout), _pair(grads) if grads else (0, 0), six_addresses(trace),
+        *[*(one.data_ptr() for one in found), 0, 0, 0][:3],
+    )  # fmt: skip
+    return found
+
+
+def worth(given: Pass, trace: Trace, grad_state: Sequence[Tensor]) -> list[Tensor]:
+    """Return the sum over the batch and the states of dL/ds · J, for each weight."""
+    call = cpu._Call(given.x, given.weights, given.specification)
+    return _worth(call, trace, six_addresses(trace), grad_state)
+
+
+def _worth(
+    call: cpu._Call, trace: Trace, addresses: tuple[int, ...], grad_state: Sequence[Tensor | None]
+) -> list[Tensor]:
+    shape = (call.batch, call.units)
+    grads = [call.optional(grad, shape, "grad_state") for grad in grad_state]
+    found = [torch.empty(one.shape[1:], dtype=one.dtype) for one in trace[0]]
+    call.module.trace_gradient(
+        call.is_double, call.layer, _pair(grads), addresses,
+        *[*(one.data_ptr() for one in found), 0][:3],
+    )  # fmt: skip
+    return found
+
+
+def six_addresses(trace: Trace) -> tuple[int, ...]:
+    """Return the addresses of three weights of two states; 0 for what there is not."""
+    addresses: list[int] = []
+    for number in range(2):
+        of_state = trace[number] if number < len(trace) else ()
+        addresses += [*(one.data_ptr() for one in of_state), 0, 0, 0][:3]
+    return tuple(addresses)
 
 
 class TraceStep:
@@ -43,21 +109,11 @@ class TraceStep:
     @staticmethod
     def serves(given: Pass) -> bool:
         """Whether the pass is one step that ``traces.h`` runs: of W, U and b alone."""
-        specification = given.specification
-        plain = not (specification.extra_weights or specification.cell_clip or given.noise.zones)
-        return given.kernel == "cpu" and given.x.shape[1] == 1 and plain
+        return given.plainly_native and given.x.shape[1] == 1
 
     def fits(self, given: Pass) -> bool:
         """Whether the pass has the sizes and the types for which this was made."""
         return self._kind == _kind(given)
-
-    def zeros(self, given: Pass) -> list[list[Tensor]]:
-        """Return the traces before the first step."""
-        batch = len(given.x)
-        return [
-            [weight.new_zeros(batch, *weight.shape) for weight in given.weights]
-            for _ in given.state
-        ]
 
     def advance(self, given: Pass, trace: Trace) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
         """Take the step: return the outputs (B, 1, H), the final state, the gates and what else
@@ -86,24 +142,11 @@ class TraceStep:
 
     def gradient(self, grad_state: Sequence[Tensor | None], trace: Trace) -> list[Tensor]:
         """Return the sum over the batch and the states of dL/ds · J, for each weight."""
-        call = self._call
-        shape = (call.batch, call.units)
-        grads = [call.optional(grad, shape, "grad_state") for grad in grad_state]
-        found = [torch.empty(one.shape[1:], dtype=one.dtype) for one in trace[0]]
-        addresses = [*(one.data_ptr() for one in found), 0]
-        call.module.trace_gradient(
-            call.is_double, call.layer, _pair(grads), self._six(trace), *addresses[:3]
-        )
-        return found
+        return _worth(self._call, trace, self._six(trace), grad_state)
 
     def _six(self, trace: Trace) -> tuple[int, ...]:
-        """Return the addresses of three weights of two states; 0 for what there is not."""
         if trace is not self._trace:
-            addresses: list[int] = []
-            for number in range(2):
-                of_state = trace[number] if number < len(trace) else ()
-                addresses += [*(one.data_ptr() for one in of_state), 0, 0, 0][:3]
-            self._trace, self._addresses = trace, tuple(addresses)
+            self._trace, self._addresses = trace, six_addresses(trace)
         return self._addresses
 
 
