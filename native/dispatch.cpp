@@ -10,25 +10,37 @@ namespace gatewise {
     namespace isa {                              \
     extern const Kernels<float> kernels_float;   \
     extern const Kernels<double> kernels_double; \
+    extern const Int8Kernels kernels_int8;       \
     }
 
 GATEWISE_DECLARE(portable)
 #ifdef GATEWISE_X86
 GATEWISE_DECLARE(avx2)
 GATEWISE_DECLARE(avx512)
+namespace avx512_vnni {
+extern const Int8Kernels kernels_int8;
+}
 #endif
 
 namespace {
 
+#ifdef GATEWISE_X86
+bool has_avx512() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma");
+}
+#endif
+
 const InstructionSet compiled[] = {
-    {"portable", [] { return true; }, &portable::kernels_float, &portable::kernels_double},
+    {"portable", [] { return true; }, &portable::kernels_float, &portable::kernels_double,
+     &portable::kernels_int8},
 #ifdef GATEWISE_X86
     {"avx2",
      [] { return bool(__builtin_cpu_supports("avx2")) && bool(__builtin_cpu_supports("fma")); },
-     &avx2::kernels_float, &avx2::kernels_double},
-    {"avx512",
-     [] { return bool(__builtin_cpu_supports("avx512f")) && bool(__builtin_cpu_supports("fma")); },
-     &avx512::kernels_float, &avx512::kernels_double},
+     &avx2::kernels_float, &avx2::kernels_double, &avx2::kernels_int8},
+    {"avx512", has_avx512, &avx512::kernels_float, &avx512::kernels_double, &avx512::kernels_int8},
+    // The products of 8-bit integers alone gain by it.
+    {"avx512_vnni", [] { return has_avx512() && bool(__builtin_cpu_supports("avx512vnni")); },
+     &avx512::kernels_float, &avx512::kernels_double, &avx512_vnni::kernels_int8},
 #endif
 };
 

@@ -14,6 +14,7 @@ struct InstructionSet {
     bool (*supported)();  // by this processor
     const Kernels<float>* of_float;
     const Kernels<double>* of_double;
+    const Int8Kernels* of_int8;
 };
 
 // What was compiled and this processor can run, slowest first.

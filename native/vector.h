@@ -19,7 +19,7 @@
 #endif
 
 #ifndef GATEWISE_ISA
-#error "GATEWISE_ISA names the instruction set: portable, avx2 or avx512"
+#error "GATEWISE_ISA names the instruction set: portable, avx2, avx512 or avx512_vnni"
 #endif
 
 #define GATEWISE_INLINE [[gnu::always_inline]] inline
