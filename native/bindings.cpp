@@ -380,6 +380,62 @@ private:
     void* stream_ = nullptr;
 };
 
+// The addresses of the integers and of their scales.
+using Int8Argument = std::tuple<Address, Address>;
+
+Int8Matrix int8_matrix(const Int8Argument& argument) {
+    return {at<const std::int8_t>(std::get<0>(argument)), at<const float>(std::get<1>(argument))};
+}
+
+void int8_forward(const Layer& layer, const SequenceArgument& x, const Int8Argument& W,
+                  const Int8Argument& U, Address bias, const StateArgument& state, Address mask,
+                  Address dropout, Address outputs, const StateArgument& final_state) {
+    const nb::gil_scoped_release release;
+    Int8Forward call = {};
+    call.layer = layer;
+    call.x = sequence<float>(x);
+    call.int8_W = int8_matrix(W);
+    call.int8_U = int8_matrix(U);
+    call.bias = at<const float>(bias);
+    call.state[0] = at<const float>(std::get<0>(state));
+    call.state[1] = at<const float>(std::get<1>(state));
+    call.mask = at<const bool>(mask);
+    call.dropout = at<const float>(dropout);
+    call.outputs = at<float>(outputs);
+    call.final_state[0] = at<float>(std::get<0>(final_state));
+    call.final_state[1] = at<float>(std::get<1>(final_state));
+    chosen().of_int8->forward(call);
+}
+
+// As StreamOwner, of weights of 8 bits.
+class Int8StreamOwner {
+public:
+    Int8StreamOwner(const Layer& layer, const Int8Argument& W, const Int8Argument& U, Address bias,
+                    const StateArgument& state) {
+        const nb::gil_scoped_release release;
+        Int8Forward call = {};
+        call.layer = layer;
+        call.int8_W = int8_matrix(W);
+        call.int8_U = int8_matrix(U);
+        call.bias = at<const float>(bias);
+        call.state[0] = call.final_state[0] = at<float>(std::get<0>(state));
+        call.state[1] = call.final_state[1] = at<float>(std::get<1>(state));
+        stream_ = chosen().of_int8->open_stream(call);
+    }
+    ~Int8StreamOwner() { chosen().of_int8->close_stream(stream_); }
+    Int8StreamOwner(const Int8StreamOwner&) = delete;
+    Int8StreamOwner& operator=(const Int8StreamOwner&) = delete;
+
+    void step(Address x, Address mask, Address outputs) {
+        const nb::gil_scoped_release release;
+        chosen().of_int8->step_stream(
+            *stream_, {at<const float>(x), at<const bool>(mask), at<float>(outputs)});
+    }
+
+private:
+    Stream<float>* stream_ = nullptr;
+};
+
 // The addresses of RmspropTensor and the count; the rates in the order of Rmsprop.
 using RmspropArgument = std::tuple<Address, Address, Address, Address, Address, Index>;
 using RmspropRates = std::tuple<double, double, double, double>;
@@ -433,6 +489,11 @@ NB_MODULE(_native, module) {
         .def(nb::init<bool, const Layer&, const MatrixArgument&, const MatrixArgument&, Address,
                       const StateArgument&>())
         .def("step", &StreamOwner::step);
+    module.def("int8_forward", &int8_forward);
+    nb::class_<Int8StreamOwner>(module, "Int8Stream", "The same with weights of 8 bits.")
+        .def(nb::init<const Layer&, const Int8Argument&, const Int8Argument&, Address,
+                      const StateArgument&>())
+        .def("step", &Int8StreamOwner::step);
     module.def("rmsprop", &rmsprop);
     module.def("trace_step", &trace_step);
     module.def("trace_gradient", &trace_gradient);

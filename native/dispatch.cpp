@@ -6,39 +6,52 @@
 
 namespace gatewise {
 
-#define GATEWISE_DECLARE(isa)                     \
+#define GATEWISE_DECLARE_FLOAT(isa)               \
     namespace isa {                               \
     extern const Kernels<float> kernels_float;    \
     extern const Kernels<double> kernels_double;  \
     extern const Kernels<float> kernels_bfloat16; \
     }
+#define GATEWISE_DECLARE_INT8(isa)          \
+    namespace isa {                         \
+    extern const Int8Kernels kernels_int8;  \
+    }
+
+#define GATEWISE_DECLARE(isa)   \
+    GATEWISE_DECLARE_FLOAT(isa) \
+    GATEWISE_DECLARE_INT8(isa)
 
 GATEWISE_DECLARE(portable)
 #ifdef GATEWISE_X86
 GATEWISE_DECLARE(avx2)
 GATEWISE_DECLARE(avx512)
-GATEWISE_DECLARE(avx512_bf16)
+GATEWISE_DECLARE_FLOAT(avx512_bf16)
+GATEWISE_DECLARE_INT8(avx512_vnni)
 #endif
 
 namespace {
 
-#define GATEWISE_TABLES(isa) &isa::kernels_float, &isa::kernels_double, &isa::kernels_bfloat16
+#define GATEWISE_FLOAT(isa) &isa::kernels_float, &isa::kernels_double, &isa::kernels_bfloat16
+#define GATEWISE_INT8(isa) &isa::kernels_int8
+
+#ifdef GATEWISE_X86
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avx512() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma"); }
+bool has_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+bool has_bf16() {
+    return has_vnni() && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16");
+}
+#endif
 
 const InstructionSet compiled[] = {
-    {"portable", [] { return true; }, GATEWISE_TABLES(portable)},
+    {"portable", [] { return true; }, GATEWISE_FLOAT(portable), GATEWISE_INT8(portable)},
 #ifdef GATEWISE_X86
-    {"avx2",
-     [] { return bool(__builtin_cpu_supports("avx2")) && bool(__builtin_cpu_supports("fma")); },
-     GATEWISE_TABLES(avx2)},
-    {"avx512",
-     [] { return bool(__builtin_cpu_supports("avx512f")) && bool(__builtin_cpu_supports("fma")); },
-     GATEWISE_TABLES(avx512)},
-    {"avx512_bf16",
-     [] {
-         return bool(__builtin_cpu_supports("avx512bf16")) &&
-                bool(__builtin_cpu_supports("avx512bw")) && bool(__builtin_cpu_supports("fma"));
-     },
-     GATEWISE_TABLES(avx512_bf16)},
+    {"avx2", has_avx2, GATEWISE_FLOAT(avx2), GATEWISE_INT8(avx2)},
+    {"avx512", has_avx512, GATEWISE_FLOAT(avx512), GATEWISE_INT8(avx512)},
+    // The products of 8-bit integers alone gain by it.
+    {"avx512_vnni", has_vnni, GATEWISE_FLOAT(avx512), GATEWISE_INT8(avx512_vnni)},
+    // Every processor that has this has the one above.
+    {"avx512_bf16", has_bf16, GATEWISE_FLOAT(avx512_bf16), GATEWISE_INT8(avx512_vnni)},
 #endif
 };
 

@@ -15,6 +15,7 @@ struct InstructionSet {
     const Kernels<float>* of_float;
     const Kernels<double>* of_double;
     const Kernels<float>* of_bfloat16;  // float32 everywhere but in the products
+    const Int8Kernels* of_int8;
 };
 
 // What was compiled and this processor can run, slowest first.

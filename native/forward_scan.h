@@ -40,10 +40,13 @@ struct ForwardRows {
 // bits are the same.
 template <class CellType>
 GATEWISE_INLINE bool takes_input_beside(const Layer& layer) {
-    if constexpr (!CellType::may_take_input) return false;
-    using F = typename CellType::Factor;
-    const Index matrix = (layer.inputs + layer.units) * gates_of(layer.cell) * layer.units;
-    return matrix * Index(sizeof(F)) / numbers<F> <= far_bytes && layer.batch > 1;
+    if constexpr (!CellType::may_take_input) {
+        return false;
+    } else {
+        using F = typename CellType::Factor;
+        const Index matrix = (layer.inputs + layer.units) * gates_of(layer.cell) * layer.units;
+        return matrix * Index(sizeof(F)) / numbers<F> <= far_bytes && layer.batch > 1;
+    }
 }
 
 // The depth of the matrix that a step multiplies by: U, or W above U. Its W ends with a whole
@@ -62,15 +65,28 @@ void pack_step(const Packed<F, G, V>& to, const Forward<Sum<F>>& call, Member me
     pack(to, above, to.depth, call.U, units, member);
 }
 
+// Fills (GH) with all that does not depend on x or h.
+template <class S>
+void fill_bias(const Forward<S>& call, S* to) {
+    const Index units = call.layer.units, columns = gates_of(call.layer.cell) * units;
+    if (call.bias == nullptr) return clear(to, columns);
+    copy(to, call.bias, columns);
+    if (call.layer.cell == Cell::gru_reset_after) {  // the second row's z and r join the first's
+        for (Index column = 0; column < 2 * units; ++column)
+            to[column] += call.bias[columns + column];
+    }
+}
+
 // x W + b for a chunk of steps of one slice.
 template <class F>
 struct InputProduct {
     using S = Sum<F>;
+    using Call = Forward<S>;
 
     const Forward<S>& call;
     const bool beside;
     PlainBuffer<F> W;
-    Buffer<S> bias;  // (GH): all that does not depend on x or h
+    Buffer<S> bias;  // (GH)
 
     InputProduct(const Forward<S>& forward, bool input_beside)
         : call(forward),
@@ -79,19 +95,11 @@ struct InputProduct {
           bias(gates_of(forward.layer.cell) * forward.layer.units) {}
 
     void pack(Member member) const {
-        const Index units = call.layer.units, columns = gates_of(call.layer.cell) * units;
         if (!beside) gatewise::GATEWISE_ISA::pack(*W, call.W, 0, member);
-        if (member.index != 0) return;
-        if (call.bias == nullptr) return clear(bias.data(), columns);
-        copy(bias.data(), call.bias, columns);
-        if (call.layer.cell ==
-            Cell::gru_reset_after) {  // the second row's z and r join the first's
-            for (Index column = 0; column < 2 * units; ++column)
-                bias.data()[column] += call.bias[columns + column];
-        }
+        if (member.index == 0) fill_bias(call, bias.data());
     }
 
-    void multiply(const S* const* x, S* const* product, Index count, Member crew) const {
+    void multiply(const S* const* x, S* const* product, Index count, const Place& place) const {
         gatewise::GATEWISE_ISA::multiply(
             *W, Rows<S>{x, count},
             [&](Index, Index column, int width, S* sums) {
@@ -100,14 +108,15 @@ struct InputProduct {
             [&](Index row, Index column, int width, const S* sums) {
                 store(product[row] + column, load(sums), width);
             },
-            nullptr, crew);
+            nullptr, place.crew);
     }
 };
 
-template <class S, class CellType>
+// Input is what multiplies x by W ahead of the steps.
+template <class S, class CellType, class Input = InputProduct<typename CellType::Factor>>
 class ForwardLoop {
 public:
-    ForwardLoop(const Forward<S>& call, const CellType& cell)
+    ForwardLoop(const typename Input::Call& call, const CellType& cell)
         : call_(call),
           cell_(cell),
           gates_(gates_of(call.layer.cell)),
@@ -236,7 +245,7 @@ private:
                 products[count++] = product_at(place, row, step, first);
             }
         }
-        input_.multiply(x, products, count, place.crew);
+        input_.multiply(x, products, count, place);
         place.crew.barrier();
     }
 
@@ -282,7 +291,7 @@ private:
     const Index gates_;
     const Slices slices_;
     const Index rows_;
-    const InputProduct<typename CellType::Factor> input_;
+    const Input input_;
     const Index chunk_;
     const Buffer<S> products_;          // (slices, chunk, rows, GH), where the gates are not wanted
     const Buffer<S> seen_;              // (slices, rows, H): h with dropout
@@ -291,5 +300,8 @@ private:
     const Buffer<S*> targets_;          // (slices, ahead rows)
     const Buffer<const char*> lines_;   // (slices, lines of one step)
 };
+
+template <class S, class CellType>
+ForwardLoop(const Forward<S>&, const CellType&) -> ForwardLoop<S, CellType>;
 
 }  // namespace gatewise::GATEWISE_ISA

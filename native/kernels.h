@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace gatewise {
 
@@ -204,6 +205,27 @@ struct StreamStep {
 // behind it only the instruction set that opened it knows.
 template <class S>
 struct Stream;
+
+// A matrix of 8-bit integers, -127 to 127, with a scale for each column: element (row, column)
+// stands for data[row * GH + column] * scale[column].
+struct Int8Matrix {
+    const std::int8_t* data;  // (depth, GH)
+    const float* scale;       // (GH)
+};
+
+// A forward pass without gates, saved or the base's W and U: those are null.
+struct Int8Forward : Forward<float> {
+    Int8Matrix int8_W;  // (I, GH)
+    Int8Matrix int8_U;  // (H, GH)
+};
+
+// One instruction set's kernels for weights of 8 bits; see `Kernels` for the meaning of each.
+struct Int8Kernels {
+    void (*forward)(const Int8Forward&);
+    Stream<float>* (*open_stream)(const Int8Forward&);
+    void (*step_stream)(Stream<float>&, const StreamStep<float>&);
+    void (*close_stream)(Stream<float>*);
+};
 
 // One instruction set's kernels for one scalar type and one precision.
 template <class S>

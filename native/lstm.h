@@ -13,6 +13,31 @@
 
 namespace gatewise::GATEWISE_ISA {
 
+// From the sums of the gates of one vector of units to its c and h.
+template <class S, class Activations>
+struct LstmUpdate {
+    [[no_unique_address]] Activations activations;
+    Index units;
+
+    void operator()(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
+        const Index H = units;
+        const Activation squash = activations.activation, gate = activations.recurrent_activation;
+        const Vector<S> i = activate<S>(gate, load(sums));
+        const Vector<S> f = activate<S>(gate, load(sums + lanes<S>));
+        const Vector<S> g = activate<S>(squash, load(sums + 2 * lanes<S>));
+        const Vector<S> o = activate<S>(gate, load(sums + 3 * lanes<S>));
+        const Vector<S> c = fma(f, load(at.c + unit, count), i * g);
+        store(at.c + unit, c, count);
+        store(at.outputs + unit, o * activate<S>(squash, c), count);
+        if (at.gates == nullptr) return;
+        store(at.gates + unit, i, count);
+        store(at.gates + H + unit, f, count);
+        store(at.gates + 2 * H + unit, g, count);
+        store(at.gates + 3 * H + unit, o, count);
+        store(at.saved + unit, c, count);
+    }
+};
+
 template <class F, class Activations>
 class LstmForward {
     using S = Sum<F>;
@@ -22,7 +47,7 @@ public:
     static constexpr bool may_take_input = true;
 
     LstmForward(const Forward<S>& call, Activations activations)
-        : activations_(activations),
+        : update_{activations, call.layer.units},
           call_(call),
           U_(depth_of_step<LstmForward>(call), call.layer.units) {}
 
@@ -39,31 +64,13 @@ public:
                 }
             },
             [&](Index row, Index unit, int count, const S* sums) {
-                update(rows.row[row], unit, count, sums);
+                update_(rows.row[row], unit, count, sums);
             },
             rows.upcoming, place.crew);
     }
 
 private:
-    void update(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
-        const Index H = call_.layer.units;
-        const Activation squash = activations_.activation, gate = activations_.recurrent_activation;
-        const Vector<S> i = activate<S>(gate, load(sums));
-        const Vector<S> f = activate<S>(gate, load(sums + lanes<S>));
-        const Vector<S> g = activate<S>(squash, load(sums + 2 * lanes<S>));
-        const Vector<S> o = activate<S>(gate, load(sums + 3 * lanes<S>));
-        const Vector<S> c = fma(f, load(at.c + unit, count), i * g);
-        store(at.c + unit, c, count);
-        store(at.outputs + unit, o * activate<S>(squash, c), count);
-        if (at.gates == nullptr) return;
-        store(at.gates + unit, i, count);
-        store(at.gates + H + unit, f, count);
-        store(at.gates + 2 * H + unit, g, count);
-        store(at.gates + 3 * H + unit, o, count);
-        store(at.saved + unit, c, count);
-    }
-
-    [[no_unique_address]] const Activations activations_;
+    const LstmUpdate<S, Activations> update_;
     const Forward<S>& call_;
     const PackedBuffer<F, 4, 1> U_;
 };

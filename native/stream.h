@@ -20,11 +20,11 @@ public:
     virtual void step(const StreamStep<S>&) = 0;
 };
 
-template <class S, class CellType>
+template <class S, class CellType, class Input = InputProduct<typename CellType::Factor>>
 class CellStream final : public OpenStream<S> {
 public:
     template <class Activations>
-    CellStream(const Forward<S>& call, Activations activations)
+    CellStream(const typename Input::Call& call, Activations activations)
         : call_(call), cell_(call_, activations), loop_(call_, cell_) {
         call_.x = {nullptr, call.layer.inputs, call.layer.inputs};
         loop_.pack();
@@ -38,9 +38,9 @@ public:
     }
 
 private:
-    Forward<S> call_;  // the cell and the loop refer to it
+    typename Input::Call call_;  // the cell and the loop refer to it
     const CellType cell_;
-    const ForwardLoop<S, CellType> loop_;
+    const ForwardLoop<S, CellType, Input> loop_;
 };
 
 }  // namespace gatewise::GATEWISE_ISA

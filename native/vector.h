@@ -19,7 +19,7 @@
 #endif
 
 #ifndef GATEWISE_ISA
-#error "GATEWISE_ISA names the instruction set: portable, avx2, avx512 or avx512_bf16"
+#error "GATEWISE_ISA names the instruction set: portable, avx2, avx512, avx512_vnni or avx512_bf16"
 #endif
 
 #define GATEWISE_INLINE [[gnu::always_inline]] inline

@@ -11,6 +11,7 @@ from torch import Tensor
 from gatewise.errors import InputError
 from gatewise.gradients import registry
 from gatewise.gradients.contract import GradientAlgorithm
+from gatewise.gradients.layout import refuse_quantized
 from gatewise.gradients.task import Task
 
 
@@ -47,6 +48,7 @@ def backward(
     >>> torch.allclose(*grads, atol=1e-6)
     True
     """
+    refuse_quantized(model, "backward")
     if model.compiled is None or model.compiled.loss is None:
         raise InputError(
             f"{model.name} has no loss to differentiate. Call model.compile(loss='mse') first."

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gatewise.errors import UnsupportedError
+from gatewise.kernels.int8 import INFERENCE_ALONE
 from gatewise.layers import (
     Activation,
     Bidirectional,
@@ -33,6 +34,17 @@ def layers_of(model: Any) -> Iterator[Any]:
 def recurrent_layers(model: Any) -> list[Recurrent]:
     """Return the recurrent layers in the order in which they are applied."""
     return [layer for layer in layers_of(model) if isinstance(layer, Recurrent)]
+
+
+def refuse_quantized(model: Any, wanted: str) -> None:
+    """Raise `UnsupportedError` for a model that has weights of 8 bits."""
+    for module in model.modules():
+        if getattr(module, "quantization", None) is not None:
+            raise UnsupportedError(
+                f"{wanted} trains the weights, but '{module.name}' was quantized, and "
+                f"{INFERENCE_ALONE}. Train the model as it was before quantize(), and call that "
+                "last."
+            )
 
 
 def returns_sequences(model: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from gatewise.cells import WeightSet, split_gates
 from gatewise.inspect.counting import Convention, Sizes, conventions, product
@@ -15,6 +15,7 @@ from gatewise.inspect.walk import Place, module_name, named_layers, once, walk
 from gatewise.inspect.weights import SYMBOLS, counted_sets, source_parameters
 from gatewise.kernels import Choice, Request, choose
 from gatewise.layers import Layer, Masking
+from gatewise.layers.quantization import scales_of
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ class SetLedger(Shown):
 class LayerLedger(Shown):
     """One layer: its name, class, output shape, counts, and its recurrent weight sets.
 
+    ``bytes`` counts the scales of a quantized layer too, and ``kind`` says that it is one.
+
     ``output_shape`` has None for sizes that depend on the data, and is itself None where the module
     does not tell. ``places`` is at how many places of the model the layer stands; its weights are
     counted once.
@@ -195,7 +198,7 @@ def measure_parameters(model: nn.Module) -> ParameterLedger:
         layers=tuple(layers),
         count=_count(parameters),
         trainable_count=_count(trained),
-        bytes=_bytes(parameters),
+        bytes=_bytes([*parameters, *scales_of(model)]),
         trainable_bytes=_bytes(trained),
     )
 
@@ -231,13 +234,14 @@ def _layer(row: _Row, places: int, masked: bool) -> LayerLedger:
     parameters = _parameters_of(row)
     built = _is_built(row.module)
     found = _sets(row, masked) if built and row.whole else []
+    scales = scales_of(row.module) if row.whole else []
     return LayerLedger(
         name=row.name,
-        kind=type(row.module).__name__,
+        kind=type(row.module).__name__ + (", int8" if scales else ""),
         output_shape=_output_shape(row.module) if built else None,
         count=_count(parameters),
         trainable_count=_count(p for p in parameters if p.requires_grad),
-        bytes=_bytes(parameters),
+        bytes=_bytes([*parameters, *scales]),
         built=built,
         places=places,
         sets=tuple(found),
@@ -273,11 +277,18 @@ def _set(place: Place, weights: WeightSet, masked: bool) -> SetLedger:
         reset_after=specification.reset_after,
         weights=tuple(_gate_weights(weights, sources)),
         count=_count(parameters),
-        bytes=_bytes(parameters),
+        bytes=_bytes([*parameters, *_scales(place.module, weights)]),
         dtype=str(parameters[0].dtype).removeprefix("torch."),
         kernel=choice.kernel,
         kernel_reason=choice.reason,
     )
+
+
+def _scales(module: nn.Module, weights: WeightSet) -> list[Tensor]:
+    """Return what stands beside the weights of a quantized set: they are no parameters."""
+    buffers = dict(module.named_buffers())
+    names = [f"{source}_scale" for sources in weights.sources.values() for source in sources]
+    return [buffers[name] for name in names if name in buffers]
 
 
 def _gate_weights(
@@ -329,5 +340,5 @@ def _count(parameters: Iterable[nn.Parameter]) -> int:
     return sum(parameter.numel() for parameter in parameters)
 
 
-def _bytes(parameters: Iterable[nn.Parameter]) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -91,6 +91,12 @@ def to_keras(model: Sequential) -> keras.Sequential:
             f"to_keras expected a built model but {model.name} has no weights yet. "
             "Begin it with an Input, or pass it data first."
         )
+    for layer in model.modules():
+        if getattr(layer, "quantization", None) is not None:
+            raise UnsupportedError(
+                f"{layer.name} has weights of 8 bits, which Keras's layers of that kind have not. "
+                "Hand to_keras the model as it was before quantize()."
+            )
     weights = model.get_weights()
     dtype = str(weights[0].dtype) if weights else "float32"
     theirs = keras.Sequential([_to_keras_layer(layer, dtype) for layer in model.layers])

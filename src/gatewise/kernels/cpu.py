@@ -390,8 +390,7 @@ class _Call:
         self.specification = specification
         self.state_count = len(specification.states)
         self.check(sequence, sequence.shape, "x")
-        self.check(weights[0], (self.inputs, self.columns), "W")
-        self.check(weights[1], (self.units, self.columns), "U")
+        self.check_matrices(weights)
         cell = specification.cell
         if cell == "gru":
             cell = "gru_reset_after" if specification.reset_after else "gru_reset_before"
@@ -404,14 +403,17 @@ class _Call:
             specification.precision,
         )
 
-    def check(self, tensor: Tensor, shape: Sequence[int], what: str) -> None:
-        if (
-            tensor.shape != tuple(shape)
-            or tensor.dtype != self.dtype
-            or tensor.device.type != "cpu"
-        ):
+    def check_matrices(self, weights: Sequence[Tensor]) -> None:
+        self.check(weights[0], (self.inputs, self.columns), "W")
+        self.check(weights[1], (self.units, self.columns), "U")
+
+    def check(
+        self, tensor: Tensor, shape: Sequence[int], what: str, dtype: torch.dtype | None = None
+    ) -> None:
+        dtype = self.dtype if dtype is None else dtype
+        if tensor.shape != tuple(shape) or tensor.dtype != dtype or tensor.device.type != "cpu":
             raise InputError(
-                f"kernel 'cpu' expected {what} of shape {tuple(shape)}, {self.dtype}, on the CPU, "
+                f"kernel 'cpu' expected {what} of shape {tuple(shape)}, {dtype}, on the CPU, "
                 f"but got {tuple(tensor.shape)}, {tensor.dtype}, on {tensor.device}."
             )
 

@@ -10,7 +10,7 @@ arXiv 1512.05287: one dropout mask for all time steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn, where
@@ -21,8 +21,9 @@ from gatewise.errors import InputError, unknown_name
 from gatewise.kernels import Choice, Request, choose, recurrent
 from gatewise.kernels.autocast import under_autocast
 from gatewise.kernels.dispatch import KERNELS
+from gatewise.kernels.int8 import choose_int8, recurrent_int8
 from gatewise.kernels.recompute import check as check_recompute
-from gatewise.layers import initializers, regularizers
+from gatewise.layers import initializers, quantization, regularizers
 from gatewise.layers.dense import ActivationLike, known_features, serialized_activation
 from gatewise.layers.layer import Layer, RankError, Shape, as_tensor, checked_shape, positive, sizes
 from gatewise.layers.noise import NoiseSource
@@ -40,6 +41,8 @@ class Recurrent(Layer):
     kernel: nn.Parameter
     recurrent_kernel: nn.Parameter
     bias: nn.Parameter | None
+    quantization: str | None = None
+    """How W and U are held: None as they were trained, "int8" after ``quantize("int8")``."""
 
     def __init__(
         self,
@@ -138,6 +141,8 @@ class Recurrent(Layer):
             self.add_weight("bias", shape, self.initial_bias, self.bias_regularizer)
         else:
             self.register_parameter("bias", None)
+        if self.quantization is not None:
+            quantization.take_integers(self)
 
     def initial_bias(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return the first value of the bias."""
@@ -188,16 +193,7 @@ class Recurrent(Layer):
         state = self._receive_state(initial_state, x)
         if state is None and self.stateful:
             state = self._kept_state(x)
-        outputs, final_state = recurrent(
-            self._drop_inputs(x),
-            self.weight_list(),
-            state,
-            specification=self.specification,
-            mask=mask,
-            noise=self._draw(x),
-            kernel=self.use_kernel,
-            recompute=self.recompute,
-        )
+        outputs, final_state = self._recurrent(self._drop_inputs(x), state, mask)
         if self.stateful:
             self._keep(final_state)
         if self.return_sequences:
@@ -208,6 +204,31 @@ class Recurrent(Layer):
             # Taken from the state: outputs[:, -1] would send a zero-filled (B, T, H) backwards.
             result = self._shown_last(final_state[0], mask, state)
         return (result, *final_state) if self.return_state else result
+
+    def _recurrent(
+        self, x: Tensor, state: list[Tensor] | None, mask: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        noise = self._draw(x)
+        if self.quantization is not None:
+            return recurrent_int8(
+                x,
+                quantization.int8_weights(self),
+                state,
+                specification=self.specification,
+                mask=mask,
+                recurrent_dropout=noise.recurrent_dropout,
+                kernel=self.use_kernel,
+            )
+        return recurrent(
+            x,
+            self.weight_list(),
+            state,
+            specification=self.specification,
+            mask=mask,
+            noise=noise,
+            kernel=self.use_kernel,
+            recompute=self.recompute,
+        )
 
     def reset_state(self) -> None:
         """Forget the state that ``stateful=True`` carries from one batch to the next."""
@@ -248,16 +269,17 @@ class Recurrent(Layer):
     ) -> Choice:
         """Return which kernel would run, and why; type and device default to the weights' own."""
         weight = self._weight()
-        if dtype is None:
+        if dtype is None or self.quantization is not None:
             dtype = torch.get_default_dtype() if weight is None else weight.dtype
         if device is None:
             device = torch.get_default_device() if weight is None else weight.device
         dropped = training and self.recurrent_dropout > 0
         kind = torch.device(device).type
         specification = under_autocast(self.specification, kind, dtype)
-        return choose(
-            Request(specification, kind, dtype, mask, dropped, self.use_kernel, self.recompute)
+        request = Request(
+            specification, kind, dtype, mask, dropped, self.use_kernel, self.recompute
         )
+        return choose(request) if self.quantization is None else choose_int8(request)
 
     def kernel_choice(self, x: Any, mask: Any = None) -> Choice:
         """Return which kernel runs for this very call, and why.
@@ -269,6 +291,38 @@ class Recurrent(Layer):
         x = self.receive(x)
         mask = self._receive_mask(mask, x)
         return self.choice(device=x.device, mask=mask is not None, training=self.training)
+
+    def quantize(self, mode: str = "int8") -> None:
+        """Round ``kernel`` and ``recurrent_kernel`` to 8 bits, for inference and streams alone.
+
+            W ≈ w ⊙ t        integers w, -127 to 127, and a scale t for each column
+            x W ≈ (q w) ⊙ s t    x ≈ q s: x and h are rounded as they come, a scale a row and step
+
+        Sums are exact integers; bias, state and activations stay float32. The integers take the
+        place of the weights, frozen; ``kernel_scale`` and ``recurrent_kernel_scale``, (G·units,)
+        each, are buffers. It cannot be undone: keep the file of the trained model.
+
+        Raises ``InputError`` for a layer without weights or quantized before, ``UnsupportedError``
+        for weights that are not float32. Wu et al. 2020, arXiv 2004.09602.
+
+        >>> from gatewise.layers import LSTM
+        >>> layer = LSTM(4)
+        >>> layer.build((None, None, 3))
+        >>> layer.quantize("int8")
+        >>> layer.kernel.dtype, layer(torch.ones(2, 5, 3)).shape
+        (torch.int8, torch.Size([2, 4]))
+        """
+        quantization.quantize_layer(self, mode)
+
+    def freeze(self) -> None:
+        """Keep every weight as it is, whatever ``trainable`` is set to later."""
+        self._never_trained.update(name for name, _ in self.named_parameters())
+        self.trainable = False
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the weights from arrays in the order of :meth:`get_weights`."""
+        quantization.refuse_new_weights(self)
+        super().set_weights(weights)
 
     def stream(self, batch: int = 1) -> LayerStream:
         """Return this layer to be fed one time step at a time, ``batch`` series side by side.
@@ -311,10 +365,21 @@ class Recurrent(Layer):
                 config[name] = initializers.serialize(value)
             elif name.endswith("_regularizer"):
                 config[name] = regularizers.serialize(value)
+        if self.quantization is not None:
+            config["quantization"] = self.quantization
         return {**super().get_config(), **config}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        config = dict(config)
+        return quantization.as_described(cls, config.pop("quantization", None), config)
+
     def _weight(self) -> Tensor | None:
-        return self.recurrent_kernel if self.built else None
+        if not self.built:
+            return None
+        if self.quantization is not None:
+            return self.get_buffer("kernel_scale")
+        return self.recurrent_kernel
 
     def weight_list(self) -> list[Tensor]:
         """Return W, U, b where there is one, and the specification's extra weights."""

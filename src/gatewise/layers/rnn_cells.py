@@ -75,6 +75,14 @@ class OwnCell(Layer):
             config.pop(key, None)
         return {**config, "name": self.name, "trainable": self.trainable}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        config = dict(config)
+        mode = config.pop("quantization", None)
+        cell = cls(**config)
+        cell.layer.quantization = mode
+        return cell
+
     def _weight(self) -> Tensor | None:
         return self.layer._weight()
 

@@ -7,6 +7,7 @@ as in inference: no dropout, no gradients. One stream serves one thread at a tim
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -15,12 +16,14 @@ from torch import Tensor, nn
 
 from gatewise.cells import Specification
 from gatewise.errors import InputError, UnsupportedError
-from gatewise.kernels import cpu, recurrent
+from gatewise.kernels import cpu, cpu_int8, recurrent
+from gatewise.kernels.int8 import recurrent_int8
 from gatewise.layers.dense import Activation, Dense
 from gatewise.layers.dropout import Dropout
 from gatewise.layers.embedding import Embedding
 from gatewise.layers.layer import Layer, as_tensor, positive, sizes
 from gatewise.layers.masking import Masking
+from gatewise.layers.quantization import int8_weights
 
 if TYPE_CHECKING:
     from gatewise.layers.recurrent import Recurrent
@@ -32,17 +35,15 @@ class OperatorCell:
     """What ``cpu.Stream`` does natively, for what it does not serve: one call of the operator."""
 
     def __init__(
-        self, weights: Sequence[Tensor], batch: int, specification: Specification, kernel: str
+        self, operator: Callable[..., Any], state: Tensor, specification: Specification, kernel: str
     ) -> None:
-        self._weights, self._specification, self._kernel = weights, specification, kernel
-        units = weights[1].shape[0]
-        self.state = weights[1].new_zeros(len(specification.states), batch, units)
+        self._operator, self._specification, self._kernel = operator, specification, kernel
+        self.state = state  # (S, B, H)
 
     def advance(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        outputs, final = recurrent(
+        outputs, final = self._operator(
             x.unsqueeze(1),
-            self._weights,
-            self.state.unbind(),
+            state=self.state.unbind(),
             specification=self._specification,
             mask=None if mask is None else mask.unsqueeze(1),
             kernel=self._kernel,
@@ -82,20 +83,15 @@ class LayerStream:
                 f"{layer.name} goes backwards: its first step is the last of a series, which a "
                 "stream does not know. Stream a layer with go_backwards=False."
             )
-        weights = [weight.detach() for weight in layer.weight_list()]
-        inputs = weights[0].shape[0]
+        self._cell = _cell(layer, batch)
         self._name, self._zeroes = layer.name, layer.zero_output_for_mask
-        self._dtype, self._device = weights[0].dtype, weights[0].device
-        self._shape, self._result_shape = (batch, inputs), (batch, layer.units)
+        self._dtype, self._device = self._cell.state.dtype, self._cell.state.device
+        self._shape, self._result_shape = (batch, layer.kernel.shape[0]), (batch, layer.units)
         self._step: Callable[[int, int, int], None] | None = None
         self._array_type: np.dtype[Any] | None = None
-        if layer.choice().kernel == "cpu":
-            self._cell: cpu.Stream | OperatorCell = cpu.Stream(weights, batch, layer.specification)
+        if isinstance(self._cell, cpu.Stream):
             self._step = self._cell.step
             self._array_type = torch.empty(0, dtype=self._dtype).numpy().dtype
-        else:
-            kernel = layer.use_kernel
-            self._cell = OperatorCell(weights, batch, layer.specification, kernel)
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -252,6 +248,24 @@ class ModelStream:
             "time step by itself. Recurrent layers, Dense, Activation, Dropout, Embedding and "
             "Masking can; stream those layers, and call the others on the results."
         )
+
+
+def _cell(layer: Recurrent, batch: int) -> cpu.Stream | OperatorCell:
+    """Return what takes the steps of a layer, with its weights as they are now."""
+    specification, native = layer.specification, layer.choice().kernel == "cpu"
+    if layer.quantization is not None:
+        quantized = int8_weights(layer)
+        if native:
+            return cpu_int8.Int8Stream(quantized, batch, specification)
+        operator = partial(recurrent_int8, weights=quantized)
+        state = quantized.kernel_scale.new_zeros(len(specification.states), batch, layer.units)
+        return OperatorCell(operator, state, specification, layer.use_kernel)
+    weights = [weight.detach() for weight in layer.weight_list()]
+    if native:
+        return cpu.Stream(weights, batch, specification)
+    state = weights[1].new_zeros(len(specification.states), batch, layer.units)
+    operator = partial(recurrent, weights=weights)
+    return OperatorCell(operator, state, specification, layer.use_kernel)
 
 
 def _one_step(layer: Layer, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -239,7 +239,7 @@ def _recurrent(layer: Any) -> Recurrent:
 
 def _copied(layer: Recurrent, direction: str, go_backwards: bool) -> Recurrent:
     """Return a new layer with the same arguments, but a name and a direction of its own."""
-    return type(layer)(
+    copy = type(layer)(
         **{
             **layer.arguments(),
             "go_backwards": go_backwards,
@@ -247,6 +247,8 @@ def _copied(layer: Recurrent, direction: str, go_backwards: bool) -> Recurrent:
             "trainable": layer.trainable,
         }
     )
+    copy.quantization = layer.quantization
+    return copy
 
 
 def _labelled(label: str, child: str, weight_set: WeightSet) -> WeightSet:

@@ -34,6 +34,7 @@ _DTYPES = {
     "BF16": torch.bfloat16,
     "I64": torch.int64,
     "I32": torch.int32,
+    "I8": torch.int8,
     "BOOL": torch.bool,
 }
 _BEGINNINGS = {

@@ -22,7 +22,7 @@ from gatewise.layers.modes import in_mode
 from gatewise.layers.registry import snake_case
 from gatewise.layers.regularizers import Penalty
 from gatewise.layers.symbol import call_on_symbols, is_symbolic
-from gatewise.models import on_batch, parameters, verbs
+from gatewise.models import on_batch, parameters, quantizing, verbs
 from gatewise.models.compiling import compile_model
 from gatewise.models.online import Online
 from gatewise.training import Compiled, History, Several
@@ -348,6 +348,8 @@ class Model(Online, nn.Module):
     def trainable(self, value: bool) -> None:
         for layer in self.layers:
             layer.trainable = value
+
+    quantize = quantizing.quantize
 
     # Showing and saving.
 

@@ -12,6 +12,8 @@ from torch import nn
 from gatewise.errors import InputError
 from gatewise.layers import initializers, regularizers
 from gatewise.layers.initializers import InitializerLike
+from gatewise.layers.quantization import refuse_new_weights
+from gatewise.layers.recurrent import Recurrent
 from gatewise.layers.regularizers import RegularizerLike
 
 if TYPE_CHECKING:
@@ -65,6 +67,9 @@ def set_weights(model: Model, weights: Iterable[np.ndarray]) -> None:
     Raises `InputError` if the number of arrays or a shape differs; then nothing is changed.
     """
     require_built(model, "set_weights()")
+    for layer in model.modules():
+        if isinstance(layer, Recurrent):
+            refuse_new_weights(layer)
     named, arrays = list(model.named_parameters()), [np.asarray(w) for w in weights]
     if len(named) != len(arrays):
         names = ", ".join(name for name, _ in named)

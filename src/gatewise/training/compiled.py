@@ -9,8 +9,11 @@ import torch
 
 from gatewise import gradients, losses, metrics, optimizers
 from gatewise.errors import InputError, UnsupportedError
+from gatewise.gradients.layout import refuse_quantized
 from gatewise.training.joint import joint_loss, joint_metrics, output_losses
 from gatewise.training.trainable import Trainable
+
+_TRAINING = ("fit", "train_on_batch", "learn_one")
 
 
 class Compiled:
@@ -80,6 +83,8 @@ class Compiled:
 
 def compiled_of(model: Trainable, wanted: str) -> Compiled:
     """Return what the model was compiled with, or raise the error that says how to compile."""
+    if wanted in _TRAINING:
+        refuse_quantized(model, wanted)
     if model.compiled is None:
         raise InputError(
             f"{model.name} is not compiled, and {wanted} needs a loss and an optimizer. Call "

@@ -1,0 +1,121 @@
+"""Recurrent layers with weights of 8 bits: what ``layer.quantize("int8")`` does to one.
+
+W and U become integers in their own places, so every count of the weights stays what it was; the
+scale of each column stands beside them as a buffer. :mod:`gatewise.cells.int8` says what a product
+with them is. Such a layer serves inference alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from gatewise.cells.int8 import LARGEST, quantize_columns
+from gatewise.errors import InputError, UnsupportedError, unknown_name
+from gatewise.kernels import Request
+from gatewise.kernels.int8 import Int8Weights, choose_int8
+
+if TYPE_CHECKING:
+    from gatewise.layers.recurrent import Recurrent
+
+_Layer = TypeVar("_Layer", bound="Recurrent")
+
+MODES = ("int8",)
+MATRICES = ("kernel", "recurrent_kernel")
+# So many products of two of the largest integers fit a sum of 32 bits.
+_DEEPEST = (2**31 - 1) // LARGEST**2
+
+
+def check_mode(mode: str) -> None:
+    """Raise ``UnknownNameError`` for a mode that there is not."""
+    if mode not in MODES:
+        raise unknown_name("quantization mode", mode, MODES)
+
+
+def check_quantizable(layer: Recurrent) -> None:
+    """Raise an error that says why a layer's weights cannot be rounded to 8 bits, if so."""
+    if layer.quantization is not None:
+        raise InputError(f"{layer.name} has weights of 8 bits already: quantize it once.")
+    if not layer.built:
+        raise InputError(
+            f"{layer.name} has no weights yet, so there is nothing to quantize. Build it first, "
+            "train it, and quantize it last."
+        )
+    specification = layer.specification
+    if specification.extra_weights or specification.cell_clip or specification.cell == "cifg":
+        raise UnsupportedError(
+            f"{layer.name} has options of an LSTM that the products of 8 bits do not know "
+            "(peephole, cell_clip, coupled_gates …). Leave this layer in float32."
+        )
+    for name in MATRICES:
+        weight: Tensor = getattr(layer, name)
+        if weight.dtype != torch.float32:
+            raise UnsupportedError(
+                f"quantize('int8') rounds float32 weights and computes in float32 around them, but "
+                f"{layer.name}.{name} is {weight.dtype}. Cast the model first: model.float()."
+            )
+        if weight.shape[0] > _DEEPEST:
+            raise UnsupportedError(
+                f"{layer.name}.{name} has {weight.shape[0]} rows, and the products of more than "
+                f"{_DEEPEST} may not fit a sum of 32 bits. Leave this layer in float32."
+            )
+        if not weight.is_meta and not weight.isfinite().all():
+            raise InputError(
+                f"{layer.name}.{name} holds a NaN or an infinity, which no integer stands for."
+            )
+    # A kernel asked for by name that cannot serve is an error now, not at the first call.
+    choose_int8(Request(layer.specification, "cpu", torch.float32, kernel=layer.use_kernel))
+
+
+def quantize_layer(layer: Recurrent, mode: str) -> None:
+    """Round W and U of a built layer to 8 bits and freeze it."""
+    check_mode(mode)
+    check_quantizable(layer)
+    take_integers(layer)
+
+
+def take_integers(layer: Recurrent) -> None:
+    """Put integers and scales in the place of W and U."""
+    for name in MATRICES:
+        integers, scales = quantize_columns(getattr(layer, name).detach())
+        layer.register_parameter(name, nn.Parameter(integers, requires_grad=False))
+        layer.register_buffer(f"{name}_scale", scales)
+    layer.freeze()
+    layer.quantization = "int8"
+
+
+def int8_weights(layer: Recurrent) -> Int8Weights:
+    """Return the weights of a quantized layer."""
+    scales = [layer.get_buffer(f"{name}_scale") for name in MATRICES]
+    return Int8Weights(layer.kernel, scales[0], layer.recurrent_kernel, scales[1], layer.bias)
+
+
+def scales_of(module: nn.Module) -> list[Tensor]:
+    """Return the scales of all quantized layers within a module."""
+    return [
+        layer.get_buffer(f"{name}_scale")
+        for layer in module.modules()
+        if getattr(layer, "quantization", None) is not None
+        for name in MATRICES
+    ]
+
+
+def as_described(cls: type[_Layer], mode: str | None, config: dict[str, Any]) -> _Layer:
+    """Return a new layer that holds its weights, once it has some, as ``mode`` says."""
+    layer = cls(**config)
+    if mode is not None:
+        check_mode(mode)
+        layer.quantization = mode
+    return layer
+
+
+def refuse_new_weights(layer: Recurrent) -> None:
+    """Raise ``UnsupportedError`` for a quantized layer, whose integers need their scales."""
+    if layer.quantization is not None:
+        raise UnsupportedError(
+            f"{layer.name} was quantized: set_weights would put numbers beside scales of other "
+            "numbers. Set the weights of the model as it was before quantize(), or load both with "
+            "load_weights() or load_state_dict()."
+        )

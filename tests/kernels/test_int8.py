@@ -1,0 +1,350 @@
+"""Weights of 8 bits in the native kernels: exact sums, the equations' numbers, the same bits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from gatewise.cells import Specification
+from gatewise.cells.int8 import quantize_columns
+from gatewise.errors import InputError, UnsupportedError
+from gatewise.kernels import Request, cpu, recording
+from gatewise.kernels.int8 import Int8Weights, choose_int8, recurrent_int8
+
+pytestmark = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
+
+SPECIFICATIONS = [
+    Specification("lstm"),
+    Specification("gru"),
+    Specification("gru", reset_after=False),
+    Specification("simple_rnn"),
+    Specification("lstm", "relu", "hard_sigmoid"),
+]
+# B, T, I, H: a row alone, more rows than are multiplied at once, odd units.
+SIZES = [
+    (1, 1, 1, 1),
+    (3, 5, 5, 63),
+    (2, 1, 7, 8),
+    (31, 3, 33, 16),
+    (7, 4, 130, 70),
+    (1, 6, 9, 129),
+]
+each_cell = pytest.mark.parametrize("specification", SPECIFICATIONS, ids=Specification.encode)
+each_size = pytest.mark.parametrize("sizes", SIZES, ids=str)
+
+
+@dataclass
+class Problem:
+    """One call."""
+
+    specification: Specification
+    x: Tensor
+    weights: Int8Weights
+    state: list[Tensor]
+    mask: Tensor | None
+    dropout: Tensor | None
+
+    def run(self, kernel: str = "cpu") -> tuple[Tensor, tuple[Tensor, ...]]:
+        return recurrent_int8(
+            self.x,
+            self.weights,
+            self.state,
+            specification=self.specification,
+            mask=self.mask,
+            recurrent_dropout=self.dropout,
+            kernel=kernel,
+        )
+
+    def at(self, part: slice, state: list[Tensor]) -> Problem:
+        """Return the problem of some time steps that go on from a state."""
+        mask = None if self.mask is None else self.mask[:, part]
+        return replace(self, x=self.x[:, part], state=state, mask=mask)
+
+
+def make_problem(
+    specification: Specification,
+    sizes: tuple[int, int, int, int],
+    *,
+    masked: bool = False,
+    bias: bool = True,
+) -> Problem:
+    random = torch.Generator().manual_seed(4)
+    batch, time, inputs, units = sizes
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random)
+
+    columns = len(specification.gates) * units
+    W = quantize_columns(normal(inputs, columns) / inputs**0.5)
+    U = quantize_columns(normal(units, columns) / units**0.5)
+    b = normal(*((2, columns) if specification.two_biases else (columns,))) if bias else None
+    x, mask, dropout = normal(batch, time, inputs), None, None
+    if masked:
+        mask = torch.rand(batch, time, generator=random) > 0.4
+        mask[0] = False
+        mask[-1, : time // 2] = False
+        x[~mask] = float("nan")
+        dropout = (normal(batch, units) > -0.5).float() / 0.7
+    state = [normal(batch, units) / 2 for _ in specification.states]
+    return Problem(specification, x, Int8Weights(*W, *U, b), state, mask, dropout)
+
+
+@pytest.fixture(autouse=True)
+def uninitialized_memory_is_nan() -> Iterator[None]:
+    """Fill whatever the kernels are given to write with NaN, so that an element left out shows."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Give the number of threads back after a test that sets it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def assert_same_bits(found: tuple[Tensor, tuple[Tensor, ...]], expected: tuple) -> None:
+    for one, other in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
+        assert torch.equal(one, other)
+
+
+# Against exact integers and the equations
+
+
+@pytest.mark.parametrize("sizes", [(1, 3, 5), (9, 1000, 70), (26, 64, 16), (4, 63, 129)], ids=str)
+@pytest.mark.parametrize("extreme", [False, True])
+def test_the_sums_are_exact(sizes: tuple[int, int, int], extreme: bool) -> None:
+    """With scales of one and no activation, a simple RNN returns the integer sums themselves."""
+    batch, depth, units = sizes
+    random = torch.Generator().manual_seed(2)
+
+    def integers(*shape: int) -> Tensor:
+        found = torch.randint(-127, 128, shape, generator=random)
+        return torch.where(found < 0, -127, 127) if extreme else found
+
+    x, h = integers(batch, 1, depth), integers(batch, units)
+    x[..., 0] = h[:, 0] = 127  # so that the scale of each row is one
+    W, U = integers(depth, units), integers(units, units)
+    if extreme:  # the largest sum that there can be
+        x[0], W[:, -1] = 127, 127
+    one = torch.ones(units)
+    weights = Int8Weights(W.to(torch.int8), one, U.to(torch.int8), one, None)
+    found, _ = recurrent_int8(
+        x.float(), weights, [h.float()],
+        specification=Specification("simple_rnn", "linear"), kernel="cpu",
+    )  # fmt: skip
+    assert torch.equal(found[:, 0], (x[:, 0] @ W).float() + (h @ U).float())
+
+
+@each_cell
+@each_size
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_every_step_is_the_equations(
+    specification: Specification, sizes: tuple[int, int, int, int], masked: bool, reverse: bool
+) -> None:
+    """From the same state: a last bit of h may turn a rounding, so the steps are compared apart."""
+    whole = make_problem(
+        replace(specification, reverse=reverse), sizes, masked=masked, bias=not masked
+    )
+    outputs, final_state = whole.run()
+    steps, state = range(sizes[1]), whole.state
+    for t in reversed(steps) if reverse else steps:
+        step = whole.at(slice(t, t + 1), state)
+        expected, expected_state = step.run("reference")
+        found, state = step.run()
+        torch.testing.assert_close(found, expected, rtol=2e-6, atol=1e-6)
+        for one, other in zip(state, expected_state, strict=True):
+            torch.testing.assert_close(one, other, rtol=2e-6, atol=1e-6)
+        assert torch.equal(outputs[:, t : t + 1], found)
+        state = list(state)
+    for one, other in zip(final_state, state, strict=True):
+        assert torch.equal(one, other)
+
+
+@each_cell
+def test_weights_that_are_integers_already_give_what_float32_gives(
+    specification: Specification,
+) -> None:
+    """Where nothing but h is rounded, int8 is within that rounding of the operator of floats."""
+    from gatewise.kernels import recurrent
+
+    problem = make_problem(specification, (5, 1, 12, 40))
+    problem.x = torch.round(problem.x * 20)
+    problem.x[..., 0] = 127.0
+    problem.state = [torch.zeros_like(state) for state in problem.state]
+    kernel, scale, recurrent_kernel, recurrent_scale, bias = problem.weights
+    floats = [kernel * scale, recurrent_kernel * recurrent_scale, bias]
+    expected, _ = recurrent(problem.x, floats, problem.state, specification=specification)
+    torch.testing.assert_close(problem.run()[0], expected, rtol=2e-5, atol=2e-5)
+
+
+def test_a_row_that_is_not_finite_leaves_the_others_alone() -> None:
+    problem = make_problem(Specification("lstm"), (4, 3, 9, 21))
+    clean, _ = problem.run()
+    problem.x[1, 1, 2], problem.x[3, 2, 8] = float("nan"), float("-inf")
+    found, _ = problem.run()
+    assert found[1, 1:].isnan().all() and found[3, 2].isnan().all()
+    assert torch.equal(found[[0, 2]], clean[[0, 2]])
+    assert torch.equal(found[1, 0], clean[1, 0]) and torch.equal(found[3, :2], clean[3, :2])
+
+
+def test_rows_next_to_zero_count_as_zero() -> None:
+    problem = make_problem(Specification("gru"), (2, 1, 9, 21))
+    problem.x = torch.full_like(problem.x, 1e-37)
+    found, _ = problem.run()
+    problem.x = torch.zeros_like(problem.x)
+    assert torch.equal(found, problem.run()[0])
+
+
+# The promised bits
+
+
+@each_cell
+@pytest.mark.parametrize("sizes", [(11, 12, 40, 70), (5, 4, 30, 650)], ids=str)
+def test_any_number_of_threads_gives_the_same_bits(
+    specification: Specification, sizes: tuple[int, int, int, int], threads: None
+) -> None:
+    problem = make_problem(specification, sizes, masked=True)
+    torch.set_num_threads(1)
+    expected = problem.run()
+    for count in (2, 3, 5):
+        torch.set_num_threads(count)
+        assert_same_bits(problem.run(), expected)
+
+
+@each_cell
+def test_a_row_is_the_same_alone(specification: Specification) -> None:
+    problem = make_problem(specification, (29, 5, 9, 37), masked=True)
+    whole, _ = problem.run()
+    assert problem.mask is not None and problem.dropout is not None
+    for row in (1, 7, 28):
+        one = slice(row, row + 1)
+        alone = replace(
+            problem,
+            x=problem.x[one],
+            state=[state[one] for state in problem.state],
+            mask=problem.mask[one],
+            dropout=problem.dropout[one],
+        )
+        assert torch.equal(alone.run()[0], whole[one])
+
+
+def test_strides_and_layouts_do_not_matter() -> None:
+    problem = make_problem(Specification("lstm"), (3, 4, 5, 17))
+    expected = problem.run()
+    kernel = problem.weights.kernel
+    spread = torch.zeros(5, 2 * kernel.shape[1], dtype=torch.int8)[:, ::2]
+    spread.copy_(kernel)
+    problem.weights = problem.weights._replace(kernel=spread)
+    problem.x = problem.x.transpose(1, 2).contiguous().transpose(1, 2)
+    assert_same_bits(problem.run(), expected)
+
+
+# Choice and refusal
+
+
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
+def test_slower_instruction_sets_pass_these_tests(isa: str) -> None:
+    names = cpu.available_isas()
+    if isa not in names[:-1]:
+        pytest.skip(f"this processor has {', '.join(names)}, and runs these on the last")
+    if cpu.isa() != names[-1]:
+        pytest.skip("already running with a forced instruction set")
+    chosen = "exact or equations or bits or alone or finite or zero"
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-k",
+            chosen,
+            "-p",
+            "no:cacheprovider",
+            __file__,
+        ],
+        env=os.environ | {"GATEWISE_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:]
+
+
+def test_all_instruction_sets_sum_the_same_integers() -> None:
+    """Without an activation the sets differ in no bit but those of float arithmetic around it."""
+    program = (
+        "import torch; from gatewise.layers import SimpleRNN; torch.manual_seed(0);"
+        "layer = SimpleRNN(40, activation='linear', use_bias=False); layer.build((None, None, 30));"
+        "layer.quantize('int8'); print(layer(torch.randn(3, 1, 30)).numpy().tobytes().hex())"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"GATEWISE_ISA": isa},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for isa in cpu.available_isas()
+    }
+    assert len(printed) == 1
+
+
+def test_the_choice_and_its_reason() -> None:
+    request = Request(Specification("lstm"), "cpu", torch.float32)
+    choice = choose_int8(request)
+    assert choice.kernel == "cpu" and choice.reason == f"native, {cpu.isa()}, weights of 8 bits"
+    unusual = choose_int8(replace(request, specification=Specification("lstm", "elu")))
+    assert unusual.kernel == "reference" and "elu" in unusual.reason
+    on_gpu = choose_int8(replace(request, device="cuda"))
+    assert on_gpu.kernel == "reference" and "cuDNN has none" in on_gpu.reason
+    with pytest.raises(UnsupportedError, match="cuDNN has no weights of 8 bits"):
+        choose_int8(replace(request, kernel="cudnn"))
+
+
+def test_the_way_back_is_refused_with_the_reason() -> None:
+    problem = make_problem(Specification("gru"), (2, 3, 4, 5))
+    problem.x.requires_grad_()
+    outputs, _ = problem.run()
+    with pytest.raises(UnsupportedError, match="rounding has no gradient"):
+        outputs.sum().backward()
+
+
+def test_looking_inside_is_refused_with_the_reason() -> None:
+    problem = make_problem(Specification("gru"), (2, 3, 4, 5))
+    with recording(), pytest.raises(UnsupportedError, match="as it was before quantize"):
+        problem.run()
+
+
+def test_scales_of_another_type_are_refused() -> None:
+    problem = make_problem(Specification("gru"), (2, 3, 4, 5))
+    problem.weights = problem.weights._replace(kernel_scale=problem.weights.kernel_scale.double())
+    with pytest.raises(InputError, match=r"model\.float\(\)"):
+        problem.run()
+
+
+def test_one_node_for_compile_and_export() -> None:
+    from gatewise.layers import LSTM
+
+    layer = LSTM(8)
+    layer.build((None, None, 3))
+    layer.quantize("int8")
+    x = torch.randn(2, 5, 3)
+    expected = layer(x)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x), expected)
+    program = torch.export.export(layer, (x,))
+    assert "gatewise.int8" in program.graph_module.code
+    assert torch.equal(program.module()(x), expected)
