@@ -10,16 +10,19 @@ namespace gatewise {
     namespace isa {                              \
     extern const Kernels<float> kernels_float;   \
     extern const Kernels<double> kernels_double; \
-    extern const Int8Kernels kernels_int8;       \
+    }
+#define GATEWISE_DECLARE_INT8(isa)         \
+    namespace isa {                        \
+    extern const Int8Kernels kernels_int8; \
     }
 
 GATEWISE_DECLARE(portable)
+GATEWISE_DECLARE_INT8(portable)
 #ifdef GATEWISE_X86
 GATEWISE_DECLARE(avx2)
+GATEWISE_DECLARE_INT8(avx2)
 GATEWISE_DECLARE(avx512)
-namespace avx512_vnni {
-extern const Int8Kernels kernels_int8;
-}
+GATEWISE_DECLARE_INT8(avx512_vnni)
 #endif
 
 namespace {
@@ -37,8 +40,8 @@ const InstructionSet compiled[] = {
     {"avx2",
      [] { return bool(__builtin_cpu_supports("avx2")) && bool(__builtin_cpu_supports("fma")); },
      &avx2::kernels_float, &avx2::kernels_double, &avx2::kernels_int8},
-    {"avx512", has_avx512, &avx512::kernels_float, &avx512::kernels_double, &avx512::kernels_int8},
-    // The products of 8-bit integers alone gain by it.
+    // AVX-512 alone has no products of bytes, and those of AVX2 are faster than any made of it.
+    {"avx512", has_avx512, &avx512::kernels_float, &avx512::kernels_double, &avx2::kernels_int8},
     {"avx512_vnni", [] { return has_avx512() && bool(__builtin_cpu_supports("avx512vnni")); },
      &avx512::kernels_float, &avx512::kernels_double, &avx512_vnni::kernels_int8},
 #endif
