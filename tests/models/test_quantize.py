@@ -15,6 +15,8 @@ from gatewise.gradients import backward
 from gatewise.inspect import measure_gates, measure_parameters
 from gatewise.layers import GRU, LSTM, Bidirectional, Concatenate, Dense, Dropout, Embedding
 from gatewise.models import clone_model, load_model
+from gatewise.optimizers import Adam
+from gatewise.seq2seq import Seq2Seq
 
 
 def _trained() -> tuple[Sequential, np.ndarray, np.ndarray]:
@@ -140,6 +142,23 @@ def test_token_ids() -> None:
     model.quantize()
     torch.testing.assert_close(model(ids), before, rtol=0, atol=0.02)
     assert model.layers[0].weights[0].dtype == torch.float32
+
+
+def test_an_encoder_and_a_decoder_write_what_they_wrote() -> None:
+    gatewise.utils.set_random_seed(0)
+    encoder = [Embedding(9, 16, mask_zero=True), LSTM(32)]
+    decoder = [Embedding(9, 16, mask_zero=True), LSTM(32), Dense(9, activation="softmax")]
+    model = Seq2Seq(encoder=encoder, decoder=decoder, attention="luong", start=1, stop=2)
+    model.compile(Adam(0.01), "sparse_categorical_crossentropy")
+    random = np.random.default_rng(0)
+    sources = [random.integers(3, 9, size=random.integers(1, 5)).tolist() for _ in range(300)]
+    given, said = model.teacher_forced(sources, [source[::-1] for source in sources])
+    model.fit(list(given), said, epochs=15, verbose=0)
+    before = [one.tolist() for one in model.generate(sources[:20])]
+    model.quantize()
+    assert [one.tolist() for one in model.generate(sources[:20])] == before
+    with pytest.raises(UnsupportedError, match="rounding has no gradient"):
+        model.fit(list(given), said, verbose=0)
 
 
 def test_what_cannot_be_quantized_stays_as_it_was() -> None:
