@@ -53,6 +53,10 @@ sanitize: $(VENV)/developing  ## run the kernels' tests under AddressSanitizer a
 	    tests/kernels/test_any_call.py tests/kernels/test_int8.py tests/layers/test_stream.py tests/optimizers/test_rmsprop.py; \
 	done
 
+.PHONY: arm
+arm: $(VENV)/developing  ## run the kernels' tests on an emulated ARM processor (Debian, as root)
+	tools/arm/test
+
 .PHONY: lint
 lint: $(VENV)/developing  ## ruff, clang-format, pyright and the import rules
 	$(BIN)/ruff check $(CODE)

@@ -40,6 +40,16 @@ def test_fit_overhead(tmp_path: Path):
     assert len(printed.splitlines()) == 1 + len(rows)
 
 
+def test_whole_program(tmp_path: Path):
+    target = tmp_path / "whole_program.json"
+    small = ["--peer", "torch", "--rounds", "2", "--batches", "2", "--json", str(target)]
+    printed = _run("whole_program.py", *small).splitlines()
+    rows = json.loads(target.read_text())["rows"]
+    assert [row["contender"] for row in rows] == ["gatewise", "torch"]
+    assert rows[0]["ratio"] == 1 and all(len(row["all_ms"]) == 2 for row in rows)
+    assert len(printed) == 1 + len(rows)
+
+
 def test_verse_or_scripture(tmp_path: Path):
     target = tmp_path / "results.json"
     small = ["--seeds", "1", "--epochs", "2", "--limit", "64", "--json", str(target)]

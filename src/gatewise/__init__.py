@@ -7,7 +7,8 @@ Three doors lead in: Keras's manners (`gatewise.models`, `gatewise.layers`), PyT
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from gatewise import (
     activations,
@@ -15,7 +16,6 @@ from gatewise import (
     data,
     gradients,
     initializers,
-    inspect,
     layers,
     losses,
     metrics,
@@ -33,6 +33,9 @@ from gatewise.layers import Input
 from gatewise.models import Model, Sequential, load_model
 from gatewise.nn import accelerate
 from gatewise.version import __version__
+
+if TYPE_CHECKING:
+    from gatewise import inspect
 
 __all__ = [
     "Input",
@@ -74,5 +77,7 @@ _INSTEAD = {
 
 
 def __getattr__(name: str) -> Any:
-    """Say what is nearest to a name that does not exist here."""
+    """Import the inspector when it is first asked for; of other names, say what is nearest."""
+    if name == "inspect":
+        return import_module("gatewise.inspect")
     raise missing("gatewise", name, __all__, _INSTEAD)

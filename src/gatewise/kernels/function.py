@@ -109,7 +109,8 @@ class RecurrentAlone(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        results = Recurrent.forward(*inputs)
+        with torch._C._AutoDispatchBelowAutograd():  # this is the operator's derivative already
+            results = Recurrent.forward(*inputs)
         Recurrent.setup_context(ctx, inputs, results)
         return results
 
