@@ -114,11 +114,7 @@ public:
 private:
     static constexpr Index tile_units = V * lanes<float>;
     static constexpr Index rows_at_once = 24;
-#if defined(__AVX512F__) && !defined(__AVX512VNNI__)
-    static constexpr int group = 1;  // both halves of its sums fill the registers
-#else
     static constexpr int group = most_rows<G * V>;
-#endif
 
     Index tiles() const { return (units_ + tile_units - 1) / tile_units; }
     int vectors_of(Index tile) const {

@@ -43,30 +43,13 @@ inline constexpr int left_offset = 0;
 GATEWISE_INLINE Sums add_dots(Sums sums, Sums left, Sums right) {
     return (Sums)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)left, (__m512i)right);
 }
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) && !defined(__AVX512F__)
 // vpmaddubsw takes one factor as unsigned: the left one's magnitude, its sign given to the right.
-GATEWISE_INLINE __m256i add_dots(__m256i sums, __m256i left, __m256i right) {
-    const __m256i pairs =
-        _mm256_maddubs_epi16(_mm256_abs_epi8(left), _mm256_sign_epi8(right, left));
-    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-#if defined(__AVX512F__)
-// Only with VNNI are there instructions for 64 bytes, so each half is taken by itself. (The forms
-// with a full mask are the same instructions; GCC 12 warns of its own header in the others.)
-template <int which>
-GATEWISE_INLINE __m256i half(Sums whole) {
-    return _mm512_maskz_extracti64x4_epi64(__mmask8(-1), (__m512i)whole, which);
-}
 GATEWISE_INLINE Sums add_dots(Sums sums, Sums left, Sums right) {
-    const __m256i low = add_dots(half<0>(sums), half<0>(left), half<0>(right));
-    const __m256i high = add_dots(half<1>(sums), half<1>(left), half<1>(right));
-    return (Sums)_mm512_maskz_inserti64x4(__mmask8(-1), _mm512_castsi256_si512(low), high, 1);
+    const __m256i x = (__m256i)left, w = (__m256i)right;
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(w, x));
+    return sums + (Sums)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
-#else
-GATEWISE_INLINE Sums add_dots(Sums sums, Sums left, Sums right) {
-    return (Sums)add_dots((__m256i)sums, (__m256i)left, (__m256i)right);
-}
-#endif
 #else
 // Without such instructions: the even and the odd bytes as numbers of 16 bits, then the two sums of
 // a lane as numbers of 32.

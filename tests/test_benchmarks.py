@@ -97,3 +97,19 @@ def test_real_data():
         ["majority", "accuracy", "0.08378"],
         ["majority", "macro_f1", "0.01718"],
     ]
+
+
+def test_int8(tmp_path: Path):
+    if not cpu.available():
+        pytest.skip(cpu.unavailable_reason())
+    target = tmp_path / "int8.json"
+    small = ["--quick", "--cell", "gru", "--units", "20", "--json", str(target)]
+    printed = _run("int8.py", *small).splitlines()
+    rows = json.loads(target.read_text())["rows"]
+    assert [(row["what"], row["shape"]) for row in rows] == [
+        ("stream", [1, 1, 20, 20]),
+        ("forward", [1, 100, 20, 20]),
+        ("forward", [32, 100, 20, 20]),
+    ]
+    assert all(row["int8_ms"] > 0 and 0 < row["off"] < 0.1 for row in rows)
+    assert len(printed) == 1 + len(rows)

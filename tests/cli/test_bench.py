@@ -38,3 +38,42 @@ def test_a_shape_that_is_none_is_one_line_and_exit_2(gatewise) -> None:
         assert result.exit_code == 2
         (line,) = result.stderr.splitlines()
         assert "such as 32,100,100,128" in line and given in line
+
+
+def test_int8_beside_float32_on_a_model_and_data(gatewise, trained, files) -> None:
+    result = gatewise("bench", "--int8", trained, files / "sensors.csv", "--rounds", 2)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0] == "sensors.csv (40 series), weights of 8 bits beside float32:"
+    assert lines[1].split() == ["accuracy", "macro-F1"]
+    assert [line.split()[0] for line in lines[2:5]] == ["float32", "int8", "difference"]
+    for column in (1, 2):
+        before, after, difference = (float(line.split()[column]) for line in lines[2:5])
+        assert abs(after - before - difference) < 1e-3
+    assert lines[6].split()[:5] == ["largest", "difference", "of", "an", "output"]
+    assert 0 < float(lines[6].split()[5]) < 0.05
+    assert [line.split()[0] for line in lines[11:]] == ["one", "batch"]
+
+
+def test_int8_as_json(gatewise, trained, files) -> None:
+    arguments = ("--int8", trained, files / "sensors.csv", "--rounds", 2, "--threads", 1)
+    content = json.loads(gatewise("bench", *arguments, "--json").output)
+    figures = content["figures"]
+    assert figures["difference"]["accuracy"] == (
+        figures["int8"]["accuracy"] - figures["float32"]["accuracy"]
+    )
+    assert content["int8_bytes"] < content["float32_bytes"] and content["series"] == 40
+    assert all(row["float32_ms"] > 0 and row["int8_ms"] > 0 for row in content["timings"])
+
+
+def test_int8_refusals_are_one_line_and_exit_2(gatewise, trained, files, tmp_path) -> None:
+    data = files / "sensors.csv"
+    for given, said in (
+        (("--int8", tmp_path / "none", data), "does not exist"),
+        (("--int8", trained, files / "unlabelled.csv"), "has no labels"),
+        (("--int8", trained, data, "--shape", "1,2,3,4"), "leave --shape out"),
+    ):
+        result = gatewise("bench", *given)
+        assert result.exit_code == 2
+        (line,) = result.stderr.splitlines()
+        assert said in line
