@@ -10,7 +10,8 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 
 # Digits that depend on the machine's instruction set or its speed, and the bars drawn from them.
 MEASURED = re.compile(
-    r"\d+(\.\d+)?(e-?\d+)?%?|[▁▂▃▄▅▆▇█]+|avx512|avx2|portable|in the (gradient|output|state).*"
+    r"\d+(\.\d+)?(e-?\d+)?%?|[▁▂▃▄▅▆▇█]+|avx512(_bf16)?|avx2|portable"
+    r"|in the (gradient|output|state).*"
 )
 
 

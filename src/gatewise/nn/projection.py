@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Specification, input_product, lstm
+from gatewise.cells.products import product as product_of
+from gatewise.kernels.autocast import under_autocast
 
 REASON = "proj_size projects h inside the recurrence, which no fused kernel does yet"
 
@@ -36,6 +38,7 @@ def projected_lstm(
     steps carry the state unchanged, as in the fused operator.
     """
     W, U = weights[0], weights[1]
+    specification = under_autocast(specification, x.device.type, W.dtype)
     with torch.autocast(
         x.device.type, enabled=False
     ):  # all in the weights' dtype, as the kernels do
@@ -49,7 +52,7 @@ def projected_lstm(
         outputs: dict[int, Tensor] = {}
         for t in reversed(steps) if specification.reverse else steps:
             h_inner, c_new = lstm.step(product[:, t], (h, c), U, None, None, specification).state
-            h_new = h_inner @ projection
+            h_new = product_of(h_inner, projection, specification.precision)
             if mask is not None:
                 real = mask[:, t].unsqueeze(-1)
                 h_new, c_new = torch.where(real, h_new, h), torch.where(real, c_new, c)
