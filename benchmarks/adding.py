@@ -70,7 +70,7 @@ def build(arguments: argparse.Namespace) -> Sequential:
     model = Sequential([layer, Dense(1)])
     high = arguments.learning_rate
     rate = PiecewiseConstantDecay([arguments.steps * 4 // 5], [high, high / 10])
-    model.compile(Adam(rate, global_clipnorm=1.0), "mse")
+    model.compile(Adam(rate, global_clipnorm=1.0), "mse", precision=arguments.precision)
     return model
 
 
@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--learning-rate", type=float, default=0.002)
     parser.add_argument("--bias", choices=("chrono", "one"), default="chrono")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--test", type=int, default=TEST_SERIES)
     parser.add_argument("--json", type=Path)

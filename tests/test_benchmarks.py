@@ -77,6 +77,28 @@ def test_recurrent(tmp_path: Path):
     assert printed[-1].startswith("2 random shapes: geometric mean")
 
 
+def test_bfloat16(tmp_path: Path):
+    if not cpu.available():
+        pytest.skip(cpu.unavailable_reason())
+    target = tmp_path / "bfloat16.json"
+    printed = _run("bfloat16.py", "--quick", "--shape", "2,3,4,5", "--json", str(target))
+    rows = json.loads(target.read_text())["rows"]
+    assert [(row["cell"], row["what"]) for row in rows[::2]] == [
+        (cell, what) for cell in ("lstm", "gru") for what in ("training", "inference")
+    ]
+    assert {row["peer"] for row in rows[:2]} == {"nn.LSTM, bfloat16", "ours, float32"}
+    assert len(printed.splitlines()) == 2 + len(rows)
+
+
+def test_bfloat16_learning(tmp_path: Path):
+    target = tmp_path / "learning.json"
+    small = ["--learning", "--quick", "--seeds", "1", "--json", str(target)]
+    _run("bfloat16.py", *small, "--task", "adding", "--task", "japanese-vowels")
+    reached = json.loads(target.read_text())["learning"]
+    assert reached["adding"]["float32"] != reached["adding"]["bfloat16"]
+    assert all(0 < one < 1 for values in reached["japanese-vowels"].values() for one in values)
+
+
 def test_inspect_large(tmp_path: Path):
     target = tmp_path / "inspect.json"
     small = ["--steps", "12", "--units", "8", "--batch", "2", "--json", str(target)]

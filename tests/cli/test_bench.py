@@ -32,6 +32,17 @@ def test_json_and_threads(gatewise) -> None:
     assert torch.get_num_threads() == before
 
 
+def test_products_in_bfloat16(gatewise) -> None:
+    small = ("--shape", "2,3,4,5", "--rounds", 2, "--precision", "bfloat16")
+    result = gatewise("bench", *small)
+    assert result.exit_code == 0, result.output
+    assert "with products in bfloat16, beside torch's layer in bfloat16" in result.output
+    if cpu.available():
+        assert f"cpu: native, {cpu.isa()}; products in bfloat16" in result.output
+    (row,) = json.loads(gatewise("bench", *small, "--json").output)["rows"]
+    assert row["precision"] == "bfloat16"
+
+
 def test_a_shape_that_is_none_is_one_line_and_exit_2(gatewise) -> None:
     for given in ("2,3,4", "a,b,c,d"):
         result = gatewise("bench", "--shape", given)

@@ -89,6 +89,19 @@ def test_repeating_a_run_gives_the_same_bits(trained, files, gatewise, tmp_path)
         assert (tmp_path / "again" / name).read_bytes() == (trained / name).read_bytes()
 
 
+def test_products_in_bfloat16(train_sensors, gatewise, tmp_path):
+    options = ("--epochs", 2, "--precision", "bfloat16", "--out", tmp_path / "run")
+    result = gatewise(*train_sensors, *options)
+    assert result.exit_code == 0, result.output
+    assert 'precision = "bfloat16"' in (tmp_path / "run" / "run.toml").read_text()
+    model = load_model(tmp_path / "run" / "model.safetensors")
+    assert model.compiled.precision == "bfloat16" and str(model.dtype) == "torch.float32"
+    again = gatewise("train", "--repeat", tmp_path / "run" / "run.toml", "--out", tmp_path / "b")
+    assert again.exit_code == 0, again.output
+    name = "model.safetensors"
+    assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+
+
 def test_another_seed_gives_other_bits(trained, files, gatewise, tmp_path):
     text = (trained / "run.toml").read_text()
     (tmp_path / "run.toml").write_text(text.replace("seed = 3", "seed = 4"))

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 def _words(text: str) -> list[str]:
     """The words of a text, without the name of the machine's instruction set."""
-    return re.sub(r"avx512(_vnni)?|avx2|portable", "#", text).split()
+    return re.sub(r"avx512(_vnni|_bf16)?|avx2|portable", "#", text).split()
 
 
 def test_the_blocks_print_what_the_page_shows(run_page: Callable[..., int]) -> None:

@@ -28,6 +28,11 @@ SPECIFICATIONS = [
 ]
 SIZES = [(1, 1, 1, 1), (3, 5, 5, 63), (2, 1, 7, 8), (7, 6, 33, 16), (19, 3, 1, 70)]  # B, T, I, H
 each_cell = pytest.mark.parametrize("specification", SPECIFICATIONS, ids=Specification.encode)
+BFLOAT16 = [specification.at("bfloat16") for specification in SPECIFICATIONS]
+each_precision = pytest.mark.parametrize(
+    "specification", SPECIFICATIONS + BFLOAT16, ids=Specification.encode
+)
+each_bfloat16 = pytest.mark.parametrize("specification", BFLOAT16, ids=Specification.encode)
 each_size = pytest.mark.parametrize("sizes", SIZES, ids=str)
 
 
@@ -278,11 +283,61 @@ def test_single_precision_error_is_that_of_the_equation(
         assert (actual[name] - value).abs().max() <= allowed, name
 
 
+@each_bfloat16
+@each_size
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("reduce", ["all", "sample", "step"])
+def test_bfloat16_error_is_that_of_the_rounded_equation(
+    specification: Specification, sizes: tuple[int, int, int, int], masked: bool, reduce: str
+) -> None:
+    """Most numbers as near to the rounded equation as float32 is, none much beyond a rounding.
+
+    A number that lies between two bfloat16 may be rounded either way once its last float32 bit
+    differs, and what is computed from it then differs by a bfloat16 rounding.
+    """
+    exact = make_problem(specification, sizes, masked=masked)
+    truth = run(exact, reference, reduce=reduce)
+    single = exact.to(torch.float32)
+    actual, peer = run(single, reduce=reduce), run(single, reference, reduce=reduce)
+    for name, value in truth.items():
+        if value.numel() == 0:
+            continue
+        largest = value.abs().max()
+        error, other = (actual[name] - value).abs(), (peer[name] - value).abs()
+        assert error.median() <= 2 * other.median() + 16 * 2**-24 * largest, name
+        assert error.max() <= 2 * other.max() + 2 * 2**-8 * largest, name
+
+
+@each_bfloat16
+@each_size
+def test_one_step_of_rounded_operands_is_exact_to_float32(
+    specification: Specification, sizes: tuple[int, int, int, int]
+) -> None:
+    """Where no rounded number depends on another, the error is that of float32 alone."""
+    batch, _, inputs, units = sizes
+    exact = make_problem(specification, (batch, 1, inputs, units))
+    truth, actual = run(exact, reference), run(exact.to(torch.float32))
+    plain = run(replace(exact, specification=specification.at("float32")), reference)
+    dependent = {("gru", False): ("outputs", "final 0", "gates")}
+    for name in ("outputs", "final 0", "gates", "saved"):
+        if name in dependent.get((specification.cell, specification.reset_after), ()):
+            continue  # r h is rounded, and r is itself a sum
+        torch.testing.assert_close(actual[name].double(), truth[name], rtol=3e-6, atol=3e-6)
+    assert (plain["outputs"] - truth["outputs"]).abs().max() > 1e-5
+
+
 # The same bits
 
 
-@each_cell
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+each_type = pytest.mark.parametrize(
+    ("specification", "dtype"),
+    [(one, torch.float32) for one in SPECIFICATIONS + BFLOAT16]
+    + [(one, torch.float64) for one in SPECIFICATIONS],
+    ids=str,
+)
+
+
+@each_type
 @pytest.mark.parametrize("reduce", ["all", "sample", "step"])
 def test_any_number_of_threads_gives_the_same_bits(
     specification: Specification, dtype: torch.dtype, reduce: str, threads: None
@@ -295,7 +350,7 @@ def test_any_number_of_threads_gives_the_same_bits(
         assert_same_bits(run(problem, reduce=reduce), expected)
 
 
-@each_cell
+@each_precision
 @pytest.mark.parametrize("masked", [False, True])
 def test_threads_that_take_a_few_rows_together_give_the_same_bits(
     specification: Specification, masked: bool, threads: None
@@ -309,8 +364,7 @@ def test_threads_that_take_a_few_rows_together_give_the_same_bits(
         assert_same_bits(run(problem, measured=False), expected)
 
 
-@each_cell
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@each_type
 def test_a_row_is_the_same_alone(specification: Specification, dtype: torch.dtype) -> None:
     problem = make_problem(specification, (13, 5, 9, 37), masked=True).to(dtype)
     whole = run(problem)
@@ -330,7 +384,7 @@ def test_a_row_is_the_same_alone(specification: Specification, dtype: torch.dtyp
         assert_same_bits(run(alone), expected)
 
 
-@each_cell
+@each_precision
 @pytest.mark.parametrize("needs_backward", [False, True])
 def test_two_chunks_equal_the_whole(specification: Specification, needs_backward: bool) -> None:
     p = make_problem(specification, (4, 11, 9, 37), masked=True).to(torch.float32)
@@ -350,7 +404,7 @@ def test_two_chunks_equal_the_whole(specification: Specification, needs_backward
             assert torch.equal(value, expected)
 
 
-@each_cell
+@each_precision
 def test_the_way_back_in_two_chunks_equals_the_whole(specification: Specification) -> None:
     p = make_problem(specification, (4, 11, 9, 37)).to(torch.float32)
     outputs, _, gates, saved = cpu.forward(
@@ -375,19 +429,20 @@ def test_the_way_back_in_two_chunks_equals_the_whole(specification: Specificatio
     assert torch.equal(dx[:, :5], cpu.input_gradient(first, p.weights, specification))
 
 
-@each_cell
+@each_type
 @pytest.mark.parametrize("reverse", [False, True])
 def test_what_lies_in_the_padding_changes_no_bit(
-    specification: Specification, reverse: bool
+    specification: Specification, dtype: torch.dtype, reverse: bool
 ) -> None:
-    problem = make_problem(replace(specification, reverse=reverse), (5, 6, 7, 18), masked=True)
+    reversible = replace(specification, reverse=reverse)
+    problem = make_problem(reversible, (5, 6, 7, 18), masked=True).to(dtype)
     for reduce in ("all", "sample", "step"):
         expected = run(problem, reduce=reduce)
         poisoned = torch.where(problem.mask.unsqueeze(-1), problem.x, float("nan"))
         assert_same_bits(run(replace(problem, x=poisoned), reduce=reduce), expected)
 
 
-@each_cell
+@each_precision
 def test_strides_of_weights_and_input_change_no_bit(specification: Specification) -> None:
     problem = make_problem(specification, (5, 6, 7, 18)).to(torch.float32)
     expected = run(problem)
@@ -407,19 +462,20 @@ def test_strides_of_weights_and_input_change_no_bit(specification: Specification
 # Choice and refusal
 
 
-@pytest.mark.parametrize("isa", ["portable", "avx2"])
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
 def test_slower_instruction_sets_pass_these_tests(isa: str) -> None:
     names = cpu.available_isas()
     if isa not in names:
         pytest.skip(f"this processor has {', '.join(names)}")
     if cpu.isa() != names[-1]:
         pytest.skip("already running with a forced instruction set")
-    chosen = "reference or activation or infinities or error or bits or alone or chunks"
+    chosen = "bfloat16 or reference or activation or infinities or error or bits or alone or chunks"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, "-p", "no:cacheprovider"]
     tests = Path(__file__).parents[1]
     others = [
         str(tests / name)
         for name in (
+            "kernels/test_bfloat16.py",
             "kernels/test_cpu_activations.py",
             "layers/test_stream.py",
             "optimizers/test_rmsprop.py",

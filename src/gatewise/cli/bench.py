@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +29,10 @@ def bench(
         bool,
         typer.Option("--train/--inference", help="A training step, or the way forward alone."),
     ] = True,
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        typer.Option(help="Of our products; torch's layer is bfloat16 altogether."),
+    ] = "float32",
     threads: Annotated[
         int | None,
         typer.Option("--threads", min=1, help="CPU threads.", show_default="torch's own"),
@@ -59,8 +63,8 @@ def bench(
     shapes = [_sizes(text) for text in shape or ["32,100,100,128"]]
     with speed.threads(threads):
         length = speed.Rounds(rounds)
-        found = [speed.measure_speed(cell, sizes, training, length) for sizes in shapes]
-        machine = speed.measure_machine()
+        found = [speed.measure_speed(cell, sizes, training, length, precision) for sizes in shapes]
+        machine = speed.measure_machine(precision)
     if as_json:
         content = {**asdict(machine), "rows": [asdict(row) for row in found]}
         typer.echo(json.dumps(content, indent=2))

@@ -103,6 +103,7 @@ class Speed:
     ratio: float  # peer / ours
     quartiles: tuple[float, float]  # of the ratio
     peak_share: float | None  # of the machine's multiply-adds; None without the native kernels
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,16 @@ class Machine:
 
 
 def measure_speed(
-    cell: str, shape: Sequence[int], training: bool = True, rounds: Rounds | None = None
+    cell: str,
+    shape: Sequence[int],
+    training: bool = True,
+    rounds: Rounds | None = None,
+    precision: str = "float32",
 ) -> Speed:
-    """Measure a layer of ours beside torch's, in float32 on the CPU, with torch's threads.
+    """Measure a layer of ours beside torch's, on the CPU, with torch's threads.
+
+    With the ``precision`` "bfloat16" ours computes its products in it, and torch's layer, its input
+    and its outputs are bfloat16 altogether.
 
     ``shape`` is B, T, I, H: series, steps, inputs a step, units. Whole sequences are returned. A
     training step computes the gradients of the weights and of the input, without an optimizer.
@@ -134,23 +142,28 @@ def measure_speed(
         raise unknown_name("cell", cell, OURS)
     sizes = _checked(shape)
     ours, peer = pair(cell, sizes)
+    ours.precision = precision
     x, sent = data(sizes)
+    peer_dtype = getattr(torch, precision)
+    peer, peer_x, peer_sent = peer.to(peer_dtype), x.to(peer_dtype), sent.to(peer_dtype)
     if training:
-        works = train(ours, ours, x, sent), train(peer, lambda x: peer(x)[0], x, sent)
+        works = train(ours, ours, x, sent), train(peer, lambda x: peer(x)[0], peer_x, peer_sent)
     else:
-        works = quietly(lambda: ours(x)), quietly(lambda: peer(x))
+        works = quietly(lambda: ours(x)), quietly(lambda: peer(peer_x))
     choice = ours.train(training).kernel_choice(x)
     found = (rounds or Rounds()).compare(*works)
     low, ratio, high = found.quartiles
     done = multiply_adds(cell, sizes) * (1 if training else 1 / 3)
-    share = done / (found.ours_ms * 1e-3) / cpu.peak() if cpu.available() else None
+    share = None
+    if cpu.available():
+        share = done / (found.ours_ms * 1e-3) / cpu.peak(precision=precision)
     return Speed(
         cell, sizes, training, choice.kernel, choice.reason, found.ours_ms,
-        f"nn.{type(peer).__name__}", found.peer_ms, ratio, (low, high), share,
+        f"nn.{type(peer).__name__}", found.peer_ms, ratio, (low, high), share, precision,
     )  # fmt: skip
 
 
-def measure_machine() -> Machine:
+def measure_machine(precision: str = "float32") -> Machine:
     """Return the processor, the threads that torch uses and what they can do, and the versions."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
@@ -159,7 +172,7 @@ def measure_machine() -> Machine:
         models[0] if models else platform.processor(),
         cpu.isa(),
         torch.get_num_threads(),
-        cpu.peak() if cpu.available() else None,
+        cpu.peak(precision=precision) if cpu.available() else None,
         {"python": platform.python_version(), "torch": torch.__version__},
     )
 

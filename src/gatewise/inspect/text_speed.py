@@ -60,4 +60,7 @@ def _machine(machine: Machine) -> str:
 def _what(speeds: Sequence[Speed]) -> str:
     training = any(speed.training for speed in speeds)
     what = "A training step" if training else "The way forward alone"
+    if any(speed.precision != "float32" for speed in speeds):
+        what += ", with products in bfloat16,"
+        return f"{what} beside torch's layer in bfloat16; peak: our share of those multiply-adds."
     return f"{what} beside torch's layer; peak: our share of those multiply-adds."

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import NO_NOISE, Specification, Weights, input_product, lstm
+from gatewise.cells.products import product as product_of
+from gatewise.kernels.autocast import under_autocast
 
 REASON = "proj_size projects h inside the recurrence, which no fused kernel does yet"
 
@@ -37,6 +39,7 @@ def projected_lstm(
     """
     named = Weights.of(weights, specification)
     W, U, *_ = named
+    specification = under_autocast(specification, x.device.type, W.dtype)
     with torch.autocast(
         x.device.type, enabled=False
     ):  # all in the weights' dtype, as the kernels do
@@ -50,7 +53,7 @@ def projected_lstm(
         outputs: dict[int, Tensor] = {}
         for t in reversed(steps) if specification.reverse else steps:
             h_inner, c_new = lstm.step(product[:, t], (h, c), named, NO_NOISE, specification).state
-            h_new = h_inner @ projection
+            h_new = product_of(h_inner, projection, specification.precision)
             if mask is not None:
                 real = mask[:, t].unsqueeze(-1)
                 h_new, c_new = torch.where(real, h_new, h), torch.where(real, c_new, c)
