@@ -16,10 +16,13 @@ enum class Seen { nothing, state, reset_state };
 // One product left^T right, summed over steps; `right` is dL/dP. The left side is x, a one whose
 // result is the bias's gradient, and the state, side by side, each of them if it is asked for.
 struct WeightProduct {
-    bool with_input, with_bias;
+    bool with_input;
+    bool with_bias[2];  // of x W, and of h U where that has its own
     Seen seen;
     Index first_gate, last_gate;  // of the right side
-    bool reset_candidate;         // the right side's candidate part is multiplied by r
+    bool times_reset;             // the right side is a candidate's, multiplied by r
+
+    bool with_one() const { return with_bias[0] || with_bias[1]; }
 };
 
 template <class S>
@@ -45,8 +48,9 @@ public:
             for (Index task = member.index; task < groups_ * parts; task += member.team) {
                 const Index group = task / parts;
                 for (int product = 0; product < products_count_; ++product) {
-                    run_product(products_[product], group, Member{int(task % parts), int(parts)},
-                                workplace);
+                    // Each begins with another member, so that none has all the larger shares.
+                    const Member member = {int((task + product) % parts), int(parts)};
+                    run_product(products_[product], group, member, workplace);
                 }
             }
         });
@@ -76,7 +80,7 @@ private:
               results(Panel::size(sums.most_results(), most_columns(sums, parts))),
               pointers(sums.most_results()),
               lines(Upcoming::most_lines(
-                  3 * depth,
+                  4 * depth,
                   larger(most_columns(sums, parts), larger(sums.call_.layer.inputs, sums.units())) *
                       Index(sizeof(S)))) {
             for (Index row = 0; row < sums.most_results(); ++row)
@@ -108,14 +112,14 @@ private:
         const auto add = [&](WeightProduct product) { products_[products_count_++] = product; };
         switch (call_.layer.cell) {
             case Cell::lstm:
-            case Cell::simple_rnn: return add({true, bias, Seen::state, 0, gates_, false});
+            case Cell::simple_rnn: return add({true, {bias, false}, Seen::state, 0, gates_, false});
             case Cell::gru_reset_after:
-                add({true, bias, Seen::nothing, 0, gates_, false});
-                return add({false, bias, Seen::state, 0, gates_, true});
+                add({true, {bias, bias}, Seen::state, 0, 2, false});
+                add({true, {bias, false}, Seen::nothing, 2, 3, false});
+                return add({false, {false, bias}, Seen::state, 2, 3, true});
             case Cell::gru_reset_before:
-                add({true, bias, Seen::nothing, 0, gates_, false});
-                add({false, false, Seen::state, 0, 2, false});
-                return add({false, false, Seen::reset_state, 2, 3, false});
+                add({true, {bias, false}, Seen::state, 0, 2, false});
+                return add({true, {bias, false}, Seen::reset_state, 2, 3, false});
         }
     }
 
@@ -164,9 +168,9 @@ private:
             const Index column = columns.begin + whole.first_unit(tile);
             const Index width = whole.vectors(tile) * lanes<S>;
             const S* from = workplace.results.data() + whole.first_unit(tile) * results;
+            const Index count = smaller(width, columns.end - column);
             for (Index row = 0; row < results; ++row, from += width) {
-                copy(result(product, group, row) + column, from,
-                     smaller(width, columns.end - column));
+                write_result(product, group, row, column, from, count);
             }
         }
     }
@@ -179,6 +183,11 @@ private:
                          columns.end - columns.begin);
             if (product.with_input) upcoming.add(x_at(steps[step]), call_.layer.inputs);
             if (product.seen != Seen::nothing) upcoming.add(h_before(steps[step]), units());
+            if (product.seen == Seen::reset_state) upcoming.add(reset_at(steps[step]), units());
+            if (product.times_reset) {
+                upcoming.add(reset_at(steps[step]) + columns.begin - 2 * units(),
+                             columns.end - columns.begin);
+            }
         }
     }
 
@@ -187,6 +196,8 @@ private:
                step % call_.layer.time * call_.x.time_stride;
     }
 
+    const S* reset_at(Index step) const { return call_.gates + step * columns() + units(); }
+
     const S* h_before(Index step) const {
         const Index row = step / call_.layer.time, t = step % call_.layer.time;
         if (t == time_at(call_.layer, 0)) return call_.state + row * units();
@@ -194,21 +205,26 @@ private:
     }
 
     Index results_of(const WeightProduct& product) const {
-        return (product.with_input ? call_.layer.inputs : 0) + (product.with_bias ? 1 : 0) +
+        return (product.with_input ? call_.layer.inputs : 0) + (product.with_one() ? 1 : 0) +
                (product.seen == Seen::nothing ? 0 : units());
     }
 
-    // Row `row` of a product's results: a row of W's gradient, the bias's, or a row of U's.
-    S* result(const WeightProduct& product, Index group, Index row) const {
+    // Of row `row` of a product's results, `count` columns: a row of W's gradient, the bias's, or a
+    // row of U's.
+    void write_result(const WeightProduct& product, Index group, Index row, Index column,
+                      const S* from, Index count) const {
         const Index inputs = product.with_input ? call_.layer.inputs : 0;
-        if (row < inputs) return call_.grad_W + (group * inputs + row) * columns();
-        if (product.with_bias && row == inputs) {
-            const Index bias_rows = call_.layer.cell == Cell::gru_reset_after ? 2 : 1;
-            const Index bias_row = product.with_input ? 0 : 1;
-            return call_.grad_bias + (group * bias_rows + bias_row) * columns();
+        const auto write = [&](S* to, Index to_row) {
+            copy(to + to_row * columns() + column, from, count);
+        };
+        if (row < inputs) return write(call_.grad_W, group * inputs + row);
+        row -= inputs;
+        if (!product.with_one()) return write(call_.grad_U, group * units() + row);
+        if (row > 0) return write(call_.grad_U, group * units() + row - 1);
+        const Index rows = call_.layer.cell == Cell::gru_reset_after ? 2 : 1;
+        for (Index bias = 0; bias < rows; ++bias) {
+            if (product.with_bias[bias]) write(call_.grad_bias, group * rows + bias);
         }
-        row -= inputs + (product.with_bias ? 1 : 0);
-        return call_.grad_U + (group * units() + row) * columns();
     }
 
     void add_block(const WeightProduct& product, Range columns, const Index* steps, Index count,
@@ -232,7 +248,7 @@ private:
             copy(to, x_at(step), call_.layer.inputs);
             to += call_.layer.inputs;
         }
-        if (product.with_bias) *to++ = S(1);
+        if (product.with_one()) *to++ = S(1);
         if (product.seen == Seen::nothing) return;
         const S* const h = h_before(step);
         const bool reset = product.seen == Seen::reset_state;
@@ -240,7 +256,7 @@ private:
         for_vectors<S>(H, [&](Index unit, int count) {
             Vector<S> seen = load(h + unit, count);
             if (call_.dropout) seen *= load(call_.dropout + row * H + unit, count);
-            if (reset) seen *= load(call_.gates + step * columns() + H + unit, count);
+            if (reset) seen *= load(reset_at(step) + unit, count);
             store(to + unit, seen, count);
         });
     }
@@ -249,20 +265,15 @@ private:
     void copy_right(const WeightProduct& product, Index first, Index step, const Panel& panel,
                     Index place) const {
         const S* const from = call_.grad_product + step * columns() + first;
-        const S* const r = call_.gates + step * columns() + units();
+        const S* const r = product.times_reset ? reset_at(step) + first - 2 * units() : nullptr;
         for (Index tile = 0; tile < panel.tiles(); ++tile) {
             const int vectors = panel.vectors(tile);
             S* const to = panel.panel(tile) + place * vectors * lanes<S>;
             for (int vector = 0; vector < vectors; ++vector) {
                 const Index unit = panel.first_unit(tile) + vector * lanes<S>;
                 const int count = lanes_before<S>(unit, panel.units);
-                store(to + vector * lanes<S>, load(from + unit, count));
-                if (!product.reset_candidate) continue;
-                S* const value = to + vector * lanes<S>;
-                for (int lane = 0; lane < count; ++lane) {
-                    const Index candidate = first + unit + lane - 2 * units();
-                    if (candidate >= 0) value[lane] *= r[candidate];
-                }
+                const Vector<S> grad = load(from + unit, count);
+                store(to + vector * lanes<S>, r ? grad * load(r + unit, count) : grad);
             }
         }
     }
