@@ -16,11 +16,17 @@ enum class Seen { nothing, state, reset_state };
 // One product left^T right, summed over steps; `right` is dL/dP. The left side is x, a one whose
 // result is the bias's gradient, and the state, side by side, each of them if it is asked for.
 struct WeightProduct {
-    bool with_input, with_bias;
+    bool with_input;
+    bool with_bias[2];  // of x W, and of h U where that has its own
     Seen seen;
     Index first_gate, last_gate;  // of the right side
-    bool reset_candidate;         // the right side's candidate part is multiplied by r
+    bool times_reset;             // the right side is a candidate's, multiplied by r
+
+    bool with_one() const { return with_bias[0] || with_bias[1]; }
 };
+
+// Whether a row of results may be a row of both biases, or each goes to one place.
+enum class Homes { shared, single };
 
 template <class S>
 class TraceChunkLoop;
@@ -28,10 +34,10 @@ class TraceChunkLoop;
 template <class F>
 class WeightGradientSums {
     using S = Sum<F>;
-    friend class TraceChunkLoop<S>;  // which takes the same products with traces in their place
+    friend class TraceChunkLoop<S>;  // which takes such products with traces in their place
 
 public:
-    explicit WeightGradientSums(const WeightGradient<S>& call)
+    explicit WeightGradientSums(const WeightGradient<S>& call, Homes homes = Homes::shared)
         : call_(call),
           gates_(gates_of(call.layer.cell)),
           groups_(call.reduce == Reduce::all      ? 1
@@ -39,7 +45,7 @@ public:
                                                   : call.layer.time),
           steps_(call.layer.batch * call.layer.time),
           group_ends_(groups_) {
-        list_products();
+        list_products(homes);
         list_steps();
     }
 
@@ -51,8 +57,9 @@ public:
             for (Index task = member.index; task < groups_ * parts; task += member.team) {
                 const Index group = task / parts;
                 for (int product = 0; product < products_count_; ++product) {
-                    run_product(products_[product], group, Member{int(task % parts), int(parts)},
-                                workplace);
+                    // Each begins with another member, so that none has all the larger shares.
+                    const Member member = {int((task + product) % parts), int(parts)};
+                    run_product(products_[product], group, member, workplace);
                 }
             }
         });
@@ -86,7 +93,7 @@ private:
               rows(numbers<F> > 1 ? numbers<F> * rows_stride : 0),
               pointers(sums.most_results()),
               lines(Upcoming::most_lines(
-                  3 * depth,
+                  4 * depth,
                   larger(most_columns(sums, parts), larger(sums.call_.layer.inputs, sums.units())) *
                       Index(sizeof(S)))) {
             for (Index row = 0; row < sums.most_results(); ++row)
@@ -120,19 +127,24 @@ private:
                               steps * double(columns()) * double(call_.layer.inputs + units()));
     }
 
-    void list_products() {
+    void list_products(Homes homes) {
         const bool bias = call_.grad_bias != nullptr;
         const auto add = [&](WeightProduct product) { products_[products_count_++] = product; };
         switch (call_.layer.cell) {
             case Cell::lstm:
-            case Cell::simple_rnn: return add({true, bias, Seen::state, 0, gates_, false});
+            case Cell::simple_rnn: return add({true, {bias, false}, Seen::state, 0, gates_, false});
             case Cell::gru_reset_after:
-                add({true, bias, Seen::nothing, 0, gates_, false});
-                return add({false, bias, Seen::state, 0, gates_, true});
+                if (homes == Homes::shared) {
+                    add({true, {bias, bias}, Seen::state, 0, 2, false});
+                    add({true, {bias, false}, Seen::nothing, 2, 3, false});
+                } else {
+                    add({true, {bias, false}, Seen::nothing, 0, gates_, false});
+                    add({false, {false, bias}, Seen::state, 0, 2, false});
+                }
+                return add({false, {false, bias}, Seen::state, 2, 3, true});
             case Cell::gru_reset_before:
-                add({true, bias, Seen::nothing, 0, gates_, false});
-                add({false, false, Seen::state, 0, 2, false});
-                return add({false, false, Seen::reset_state, 2, 3, false});
+                add({true, {bias, false}, Seen::state, 0, 2, false});
+                return add({true, {bias, false}, Seen::reset_state, 2, 3, false});
         }
     }
 
@@ -181,9 +193,9 @@ private:
             const Index column = columns.begin + whole.first_unit(tile);
             const Index width = whole.vectors(tile) * lanes<S>;
             const S* from = workplace.results.data() + whole.first_unit(tile) * results;
+            const Index count = smaller(width, columns.end - column);
             for (Index row = 0; row < results; ++row, from += width) {
-                copy(result(product, group, row) + column, from,
-                     smaller(width, columns.end - column));
+                write_result(product, group, row, column, from, count);
             }
         }
     }
@@ -196,6 +208,11 @@ private:
                          columns.end - columns.begin);
             if (product.with_input) upcoming.add(x_at(steps[step]), call_.layer.inputs);
             if (product.seen != Seen::nothing) upcoming.add(h_before(steps[step]), units());
+            if (product.seen == Seen::reset_state) upcoming.add(reset_at(steps[step]), units());
+            if (product.times_reset) {
+                upcoming.add(reset_at(steps[step]) + columns.begin - 2 * units(),
+                             columns.end - columns.begin);
+            }
         }
     }
 
@@ -204,6 +221,8 @@ private:
                step % call_.layer.time * call_.x.time_stride;
     }
 
+    const S* reset_at(Index step) const { return call_.gates + step * columns() + units(); }
+
     const S* h_before(Index step) const {
         const Index row = step / call_.layer.time, t = step % call_.layer.time;
         if (t == time_at(call_.layer, 0)) return call_.state + row * units();
@@ -211,21 +230,31 @@ private:
     }
 
     Index results_of(const WeightProduct& product) const {
-        return (product.with_input ? call_.layer.inputs : 0) + (product.with_bias ? 1 : 0) +
+        return (product.with_input ? call_.layer.inputs : 0) + (product.with_one() ? 1 : 0) +
                (product.seen == Seen::nothing ? 0 : units());
     }
 
-    // Row `row` of a product's results: a row of W's gradient, the bias's, or a row of U's.
-    S* result(const WeightProduct& product, Index group, Index row) const {
+    // Where row `row` of a product's results goes: to a row of W's gradient, the bias's row `bias`,
+    // or a row of U's.
+    S* home(const WeightProduct& product, Index group, Index row, Index bias) const {
         const Index inputs = product.with_input ? call_.layer.inputs : 0;
         if (row < inputs) return call_.grad_W + (group * inputs + row) * columns();
-        if (product.with_bias && row == inputs) {
-            const Index bias_rows = call_.layer.cell == Cell::gru_reset_after ? 2 : 1;
-            const Index bias_row = product.with_input ? 0 : 1;
-            return call_.grad_bias + (group * bias_rows + bias_row) * columns();
+        row -= inputs;
+        if (product.with_one() && row == 0) {
+            const Index rows = call_.layer.cell == Cell::gru_reset_after ? 2 : 1;
+            return call_.grad_bias + (group * rows + bias) * columns();
         }
-        row -= inputs + (product.with_bias ? 1 : 0);
-        return call_.grad_U + (group * units() + row) * columns();
+        return call_.grad_U + (group * units() + row - (product.with_one() ? 1 : 0)) * columns();
+    }
+
+    void write_result(const WeightProduct& product, Index group, Index row, Index column,
+                      const S* from, Index count) const {
+        const bool both = product.with_bias[0] && product.with_bias[1];
+        const Index first = product.with_bias[0] || !product.with_one() ? 0 : 1;
+        S* const to = home(product, group, row, first);
+        copy(to + column, from, count);
+        const bool is_one = row == (product.with_input ? call_.layer.inputs : 0);
+        if (both && is_one) copy(to + columns() + column, from, count);
     }
 
     void add_block(const WeightProduct& product, Range columns, const Index* steps, Index count,
@@ -256,7 +285,7 @@ private:
             copy(to, x_at(step), call_.layer.inputs);
             to += call_.layer.inputs;
         }
-        if (product.with_bias) *to++ = S(1);
+        if (product.with_one()) *to++ = S(1);
         if (product.seen == Seen::nothing) return;
         const S* const h = h_before(step);
         const bool reset = product.seen == Seen::reset_state;
@@ -264,7 +293,7 @@ private:
         for_vectors<S>(H, [&](Index unit, int count) {
             Vector<S> seen = load(h + unit, count);
             if (call_.dropout) seen *= load(call_.dropout + row * H + unit, count);
-            if (reset) seen *= load(call_.gates + step * columns() + H + unit, count);
+            if (reset) seen *= load(reset_at(step) + unit, count);
             store(to + unit, seen, count);
         });
     }
@@ -273,20 +302,15 @@ private:
     void copy_right(const WeightProduct& product, Index first, Index step, const Panel& panel,
                     Index place) const {
         const S* const from = call_.grad_product + step * columns() + first;
-        const S* const r = call_.gates + step * columns() + units();
+        const S* const r = product.times_reset ? reset_at(step) + first - 2 * units() : nullptr;
         for (Index tile = 0; tile < panel.tiles(); ++tile) {
             const int vectors = panel.vectors(tile);
             S* const to = panel.panel(tile) + place * vectors * lanes<S>;
             for (int vector = 0; vector < vectors; ++vector) {
                 const Index unit = panel.first_unit(tile) + vector * lanes<S>;
                 const int count = lanes_before<S>(unit, panel.units);
-                store(to + vector * lanes<S>, load(from + unit, count));
-                if (!product.reset_candidate) continue;
-                S* const value = to + vector * lanes<S>;
-                for (int lane = 0; lane < count; ++lane) {
-                    const Index candidate = first + unit + lane - 2 * units();
-                    if (candidate >= 0) value[lane] *= r[candidate];
-                }
+                const Vector<S> grad = load(from + unit, count);
+                store(to + vector * lanes<S>, r ? grad * load(r + unit, count) : grad);
             }
         }
     }
@@ -323,11 +347,11 @@ private:
 
     void copy_cotangents(const WeightProduct& product, Range columns, Index step, S* to) const {
         const S* const from = call_.grad_product + step * this->columns();
-        const S* const r = call_.gates + step * this->columns() + units();
         copy(to, from + columns.begin, columns.end - columns.begin);
-        if (!product.reset_candidate) return;
-        for (Index column = larger(columns.begin, 2 * units()); column < columns.end; ++column)
-            to[column - columns.begin] *= r[column - 2 * units()];
+        if (!product.times_reset) return;
+        const S* const r = reset_at(step) - 2 * units();
+        for (Index column = columns.begin; column < columns.end; ++column)
+            to[column - columns.begin] *= r[column];
     }
 
     const WeightGradient<S>& call_;

@@ -26,6 +26,18 @@ GATEWISE_INLINE void finish_gru(const ForwardRow<S>& at, Index units, Index unit
     store(at.gates + 2 * units + unit, n, count);
 }
 
+// Packs the gates from `column` on: of U, below those of W where x is multiplied beside h. W's come
+// in turn from `first_gate` on.
+template <class F, int G, int V>
+void pack_gates(const Packed<F, G, V>& to, const Forward<Sum<F>>& call, Index column,
+                int first_gate, Member member) {
+    const Index units = call.layer.units, above = to.depth - units;
+    if (above > 0) {
+        pack(to, 0, call.layer.inputs, from_column(call.W, column), units, member, first_gate);
+    }
+    pack(to, above, to.depth, from_column(call.U, column), units, member);
+}
+
 // What both forms differentiate first. Turns grad_h into its direct part, z grad_h.
 template <class S>
 struct GruCotangents {
@@ -62,17 +74,20 @@ class GruAfterForward {
 
 public:
     using Factor = F;
-    static constexpr bool may_take_input = false;  // the candidate keeps x W and h U apart
+    static constexpr bool may_take_input = true;
 
     GruAfterForward(const Forward<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
-          U_(call.layer.units, call.layer.units),
+          U_(depth_of_step<GruAfterForward>(call), call.layer.units),
           bias_(call.layer.units) {}
 
+    // The candidate keeps x W and h U apart, so a unit has four sums: x W_h, z, r, h U_h. x goes
+    // to the first three of them, h to the last three.
     void pack(Member member) const {
+        constexpr int candidate = 2;
         const Index H = call_.layer.units;
-        gatewise::GATEWISE_ISA::pack(*U_, call_.U, H, member);
+        pack_gates(*U_, call_, 0, candidate, member);
         if (member.index != 0) return;
         if (call_.bias) {
             copy(bias_.data(), call_.bias + 5 * H, H);  // b'_h, the last of (2, 3H)
@@ -83,12 +98,14 @@ public:
 
     void step(const Place& place, const ForwardRows<S>& rows) const {
         const Index H = call_.layer.units;
-        multiply(
-            *U_, Rows<S>{rows.seen, rows.count},
+        multiply<1>(
+            *U_, rows.left(call_.layer),
             [&](Index row, Index unit, int count, S* sums) {
-                store(sums, load(rows.row[row].product + unit, count));
-                store(sums + lanes<S>, load(rows.row[row].product + H + unit, count));
-                store(sums + 2 * lanes<S>, load(bias_.data() + unit, count));
+                const S* const product = rows.row[row].product + unit;
+                store(sums, load(product + 2 * H, count));
+                store(sums + lanes<S>, load(product, count));
+                store(sums + 2 * lanes<S>, load(product + H, count));
+                store(sums + 3 * lanes<S>, load(bias_.data() + unit, count));
             },
             [&](Index row, Index unit, int count, const S* sums) {
                 update(rows.row[row], unit, count, sums);
@@ -100,11 +117,10 @@ private:
     void update(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
         const Index H = call_.layer.units;
         const Activation gate = activations_.recurrent_activation;
-        const Vector<S> z = activate<S>(gate, load(sums));
-        const Vector<S> r = activate<S>(gate, load(sums + lanes<S>));
-        const Vector<S> q = load(sums + 2 * lanes<S>);
-        const Vector<S> n =
-            activate<S>(activations_.activation, fma(r, q, load(at.product + 2 * H + unit, count)));
+        const Vector<S> z = activate<S>(gate, load(sums + lanes<S>));
+        const Vector<S> r = activate<S>(gate, load(sums + 2 * lanes<S>));
+        const Vector<S> q = load(sums + 3 * lanes<S>);
+        const Vector<S> n = activate<S>(activations_.activation, fma(r, q, load(sums)));
         finish_gru(at, H, unit, count, z, n);
         if (at.gates == nullptr) return;
         store(at.gates + H + unit, r, count);
@@ -180,21 +196,21 @@ class GruBeforeForward {
 
 public:
     using Factor = F;
-    static constexpr bool may_take_input = false;  // the candidate's h is not known yet
+    static constexpr bool may_take_input = true;
 
     GruBeforeForward(const Forward<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
           rows_(slices_of(call).most_rows()),
-          U_gates_(call.layer.units, call.layer.units),
-          U_candidate_(call.layer.units, call.layer.units),
+          U_gates_(depth_of_step<GruBeforeForward>(call), call.layer.units),
+          U_candidate_(depth_of_step<GruBeforeForward>(call), call.layer.units),
           update_(slices_of(call).count * padded<S>(rows_ * call.layer.units)),
           reset_(slices_of(call).count * padded<S>(rows_ * call.layer.units)) {}
 
     void pack(Member member) const {
         const Index H = call_.layer.units;
-        gatewise::GATEWISE_ISA::pack(*U_gates_, call_.U, H, member);
-        gatewise::GATEWISE_ISA::pack(*U_candidate_, from_column(call_.U, 2 * H), 0, member);
+        pack_gates(*U_gates_, call_, 0, 0, member);
+        pack_gates(*U_candidate_, call_, 2 * H, 0, member);
     }
 
     void step(const Place& place, const ForwardRows<S>& rows) const {
@@ -202,7 +218,7 @@ public:
         S* const update = update_.data() + place.common * padded<S>(rows_ * H);
         S* const reset = reset_.data() + place.common * padded<S>(rows_ * H);
         multiply(
-            *U_gates_, Rows<S>{rows.seen, rows.count},
+            *U_gates_, rows.left(call_.layer),
             [&](Index row, Index unit, int count, S* sums) {
                 store(sums, load(rows.row[row].product + unit, count));
                 store(sums + lanes<S>, load(rows.row[row].product + H + unit, count));
@@ -215,7 +231,7 @@ public:
         place.crew.barrier();
         for (Index row = 0; row < rows.count; ++row) rows.seen[row] = reset + row * H;
         multiply(
-            *U_candidate_, Rows<S>{rows.seen, rows.count},
+            *U_candidate_, rows.left(call_.layer),
             [&](Index row, Index unit, int count, S* sums) {
                 store(sums, load(rows.row[row].product + 2 * H + unit, count));
             },

@@ -62,6 +62,26 @@ GATEWISE_INLINE Matrix<S> from_row(Matrix<S> matrix, Index row) {
     return {matrix.data + row * matrix.row_stride, matrix.row_stride, matrix.column_stride};
 }
 
+// pack_vector for a matrix whose columns are contiguous: squares of it are turned in registers.
+template <class S>
+[[gnu::noinline]] void pack_transposed(const S* columns, Index column_stride, int count,
+                                       Index depth, S* to, Index to_stride) {
+    for (Index k = 0; k < depth; k += lanes<S>) {
+        const int rows = lanes_before<S>(k, depth);
+        Vector<S> square[lanes<S>];
+#pragma GCC unroll 16
+        for (int lane = 0; lane < lanes<S>; ++lane) {
+            square[lane] =
+                lane < count ? load(columns + lane * column_stride + k, rows) : Vector<S>{};
+        }
+        transpose<S>(square);
+#pragma GCC unroll 16
+        for (int row = 0; row < lanes<S>; ++row) {
+            if (row < rows) store(to + (k + row) * to_stride, square[row]);
+        }
+    }
+}
+
 // Packs one vector of one gate: `depth` rows of the columns from `column` on, `count` of them real.
 template <class S>
 void pack_vector(Matrix<S> from, Index column, int count, Index depth, S* to, Index to_stride) {
@@ -72,6 +92,9 @@ void pack_vector(Matrix<S> from, Index column, int count, Index depth, S* to, In
         }
         return;
     }
+    if (from.row_stride == 1) {
+        return pack_transposed(first, from.column_stride, count, depth, to, to_stride);
+    }
     for (int lane = 0; lane < lanes<S>; ++lane) {
         for (Index k = 0; k < depth; ++k) {
             to[k * to_stride + lane] =
@@ -80,14 +103,17 @@ void pack_vector(Matrix<S> from, Index column, int count, Index depth, S* to, In
     }
 }
 
+inline constexpr Index transposed_rows = 128;
+
 // Packs this member's share of the tiles: rows `first` to `last` of the packed matrix. Gate g of
-// unit u is column g * gate_stride + u of `from`.
+// unit u is column g * gate_stride + u of `from`; they are packed in turn from `first_gate` on.
 //
-// A few rows at a time, so that neither side touches more pages than the processor remembers.
+// Some rows at a time, so that neither side touches more pages than the processor remembers. Where
+// columns lie in lines of memory, each of them is followed for a while.
 template <class S, int G, int V>
 void pack(const Packed<S, G, V>& to, Index first, Index last, Matrix<S> from, Index gate_stride,
-          Member member) {
-    constexpr Index block = 16;
+          Member member, int first_gate = 0) {
+    const Index block = from.column_stride == 1 ? 16 : transposed_rows;
     const Range tiles = share(member, to.tiles());
     for (Index begin = first; begin < last; begin += block) {
         const Index depth = smaller(block, last - begin);
@@ -99,8 +125,8 @@ void pack(const Packed<S, G, V>& to, Index first, Index last, Matrix<S> from, In
             for (int vector = 0; vector < vectors; ++vector) {
                 const Index unit = to.first_unit(tile) + vector * lanes<S>;
                 for (int gate = 0; gate < G; ++gate, at += lanes<S>) {
-                    pack_vector(rows, gate * gate_stride + unit, lanes_before<S>(unit, to.units),
-                                depth, at, stride);
+                    const Index column = (gate + first_gate) % G * gate_stride + unit;
+                    pack_vector(rows, column, lanes_before<S>(unit, to.units), depth, at, stride);
                 }
             }
         }

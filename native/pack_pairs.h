@@ -34,7 +34,7 @@ GATEWISE_INLINE void pack_vector_of_pairs(Matrix<float> from, Index column, int 
 // zero.
 template <int G, int V>
 void pack(const Packed<Pair, G, V>& to, Index first, Index last, Matrix<float> from,
-          Index gate_stride, Member member) {
+          Index gate_stride, Member member, int first_gate = 0) {
     constexpr Index block = 64;  // rows at a time, as there
     Pair column_pairs[block / 2 + lanes<Pair>];
     const Range tiles = share(member, to.tiles());
@@ -48,9 +48,9 @@ void pack(const Packed<Pair, G, V>& to, Index first, Index last, Matrix<float> f
             for (int vector = 0; vector < vectors; ++vector) {
                 const Index unit = to.first_unit(tile) + vector * lanes<Pair>;
                 for (int gate = 0; gate < G; ++gate, at += lanes<Pair>) {
-                    pack_vector_of_pairs(rows, gate * gate_stride + unit,
-                                         lanes_before<Pair>(unit, to.units), depth, at, stride,
-                                         column_pairs);
+                    const Index column = (gate + first_gate) % G * gate_stride + unit;
+                    pack_vector_of_pairs(rows, column, lanes_before<Pair>(unit, to.units), depth,
+                                         at, stride, column_pairs);
                 }
             }
         }

@@ -38,6 +38,7 @@ struct Part {
     Index depth;          // at least 1
     const F* panel;
     Sum<F>* sums;
+    Index sums_stride;            // from one row's to the next's
     const char* const* upcoming;  // (depth) lines of memory to ask for; null: none
 };
 
@@ -51,7 +52,8 @@ template <class F, int R, int C, bool fetch>
     for (int r = 0; r < R; ++r) {
         row[r] = part.rows[r] + part.first * part.stride;
 #pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) sum[r][c] = load(part.sums + (r * C + c) * lanes<S>);
+        for (int c = 0; c < C; ++c)
+            sum[r][c] = load(part.sums + r * part.sums_stride + c * lanes<S>);
     }
     const F* panel = part.panel;
     const char* const* line = part.upcoming;
@@ -75,7 +77,8 @@ template <class F, int R, int C, bool fetch>
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) store(part.sums + (r * C + c) * lanes<S>, sum[r][c]);
+        for (int c = 0; c < C; ++c)
+            store(part.sums + r * part.sums_stride + c * lanes<S>, sum[r][c]);
     }
 }
 
@@ -98,16 +101,21 @@ GATEWISE_INLINE void product_of_width(int vectors, int rows, const Part<F>& part
     product_of<F, R, G * V>(rows, part);
 }
 
-// Adds the products with one tile to `sums` (rows, vectors of the tile, G, lanes).
+// Adds the products with one tile to `sums` (rows, vectors of the tile, G + apart, lanes).
+//
+// With `apart`, the first elements of a row do not go to the same sums as the rest: theirs are the
+// first G vectors, the others' the last G.
 //
 // The panel is taken by parts that stay in the nearest cache while all rows pass.
-template <class F, int G, int V>
+template <int apart = 0, class F, int G, int V>
 void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum<F>* sums,
               Upcoming* upcoming) {
+    static_assert(apart == 0 || V == 1, "the sums of one part lie side by side");
+    using S = Sum<F>;
     constexpr int group = most_rows<G * V>;
     constexpr Index most = 32 * 1024 / (G * V * vector_bytes);
     const int vectors = right.vectors(tile);
-    const Index width = Index(vectors) * G * lanes<F>;
+    const Index width = Index(vectors) * G * lanes<F>, stride = width + apart * lanes<F>;
     const Index groups = (left.count + group - 1) / group;
     for (Index first = 0, next; first < right.steps(); first = next) {
         const bool before = first < left.depth_before;
@@ -122,7 +130,8 @@ void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum
                  .stride = before ? 1 : left.stride,
                  .depth = next - first,
                  .panel = right.panel(tile) + first * width,
-                 .sums = sums + begin * width,
+                 .sums = sums + begin * stride + (before ? 0 : apart * lanes<S>),
+                 .sums_stride = stride,
                  .upcoming = upcoming ? upcoming->take(next - first) : nullptr});
         }
     }
@@ -132,20 +141,20 @@ void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum
 //
 // For every row and vector of units, `start(row, unit, count, sums)` says where the sums start and
 // `take(row, unit, count, sums)` takes them: `unit` is the first of `count` units, and gate g's
-// sums are the vector at sums + g * lanes.
-template <class F, int G, int V, class Start, class Take>
+// sums are the vector at sums + g * lanes. For `apart` see add_tile.
+template <int apart = 0, class F, int G, int V, class Start, class Take>
 void multiply(const Packed<F, G, V>& right, const Rows<F>& left, const Start& start,
               const Take& take, Upcoming* upcoming, Member member) {
     using S = Sum<F>;
     constexpr Index most = 8 * most_rows<G * V>;
-    alignas(64) S sums[most * G * V * lanes<S>];
+    alignas(64) S sums[most * (G * V + apart) * lanes<S>];
     const Range tiles = share(member, right.tiles());
     for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
         const int vectors = right.vectors(tile);
         const auto each = [&](Index begin, Index end, const auto& visit) {
             S* at = sums;
             for (Index row = begin; row < end; ++row) {
-                for (int vector = 0; vector < vectors; ++vector, at += G * lanes<S>) {
+                for (int vector = 0; vector < vectors; ++vector, at += (G + apart) * lanes<S>) {
                     const Index unit = right.first_unit(tile) + vector * lanes<S>;
                     visit(row, unit, lanes_before<S>(unit, right.units), at);
                 }
@@ -156,7 +165,7 @@ void multiply(const Packed<F, G, V>& right, const Rows<F>& left, const Start& st
             each(begin, end, start);
             const Rows<F> rows = {left.pointers + begin, end - begin, left.stride,
                                   left.before ? left.before + begin : nullptr, left.depth_before};
-            add_tile(right, tile, rows, sums, upcoming);
+            add_tile<apart>(right, tile, rows, sums, upcoming);
             each(begin, end, take);
         }
     }

@@ -12,13 +12,13 @@ namespace gatewise::GATEWISE_ISA {
 class KeptMemory {
 public:
     KeptMemory() = default;
-    ~KeptMemory() { release(data_); }
+    ~KeptMemory() { release(data_, std::size_t(bytes_)); }
     KeptMemory(const KeptMemory&) = delete;
     KeptMemory& operator=(const KeptMemory&) = delete;
 
     void* at_least(Index bytes) {
         if (bytes > bytes_) {
-            release(data_);
+            release(data_, std::size_t(bytes_));
             data_ = nullptr;
             bytes_ = 0;
             data_ = allocate(std::size_t(bytes));
@@ -38,7 +38,7 @@ GATEWISE_INLINE Rows<Pair> rounded(const Rows<float>& rows, Index depth) {
     thread_local KeptMemory memory;
     const Index before = factors<Pair>(rows.depth_before);
     const Index stride = padded<Pair>(before + factors<Pair>(depth) + lanes<Pair>);
-    const Index pointers_bytes = padded<const Pair*>(rows.count) * Index(sizeof(const Pair*));
+    const Index pointers_bytes = padded<const Pair*>(2 * rows.count) * Index(sizeof(const Pair*));
     char* const all = static_cast<char*>(
         memory.at_least(pointers_bytes + rows.count * stride * Index(sizeof(Pair))));
     const Pair** const pointers = reinterpret_cast<const Pair**>(all);
@@ -47,17 +47,18 @@ GATEWISE_INLINE Rows<Pair> rounded(const Rows<float>& rows, Index depth) {
         Pair* const to = pairs + row * stride;
         if (before > 0) round_row(rows.before[row], rows.depth_before, to);
         round_row(rows.pointers[row], depth, to + before);
-        pointers[row] = to;
+        pointers[row] = to + before;
+        pointers[rows.count + row] = to;
     }
-    return {pointers, rows.count};
+    return {pointers, rows.count, 1, pointers + rows.count, before};
 }
 
 // As `multiply` of other factors; each element of `left` is next to its neighbour.
-template <int G, int V, class Start, class Take>
+template <int apart = 0, int G, int V, class Start, class Take>
 void multiply(const Packed<Pair, G, V>& right, const Rows<float>& left, const Start& start,
               const Take& take, Upcoming* upcoming, Member member) {
     const Index before = factors<Pair>(left.depth_before) * numbers<Pair>;
-    multiply(right, rounded(left, right.depth - before), start, take, upcoming, member);
+    multiply<apart>(right, rounded(left, right.depth - before), start, take, upcoming, member);
 }
 
 }  // namespace gatewise::GATEWISE_ISA

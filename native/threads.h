@@ -91,15 +91,16 @@ template <class T>
 class Buffer {
 public:
     explicit Buffer(Index count)
-        : data_(static_cast<T*>(allocate(std::size_t(count) * sizeof(T)))) {}
-    ~Buffer() { release(data_); }
+        : bytes_(std::size_t(count) * sizeof(T)), data_(static_cast<T*>(allocate(bytes_))) {}
+    ~Buffer() { release(data_, bytes_); }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
 
     T* data() const { return data_; }
 
 private:
-    T* data_;
+    const std::size_t bytes_;
+    T* const data_;
 };
 
 // A count rounded up to whole cache lines, so that neighbouring parts share none.

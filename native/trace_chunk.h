@@ -21,7 +21,7 @@ public:
           rows_(weight_rows(call.layer, call.trace[0][2])),
           of_h_(product_of(0)),
           of_c_(product_of(states_ - 1)),
-          sums_{Sums(of_h_), Sums(of_c_)} {}
+          sums_{Sums(of_h_, Homes::single), Sums(of_c_, Homes::single)} {}
 
     void run() const {
         const Index H = call_.layer.units;
@@ -179,7 +179,8 @@ private:
     }
 
     S* trace(const Tile& tile, int state, Index result) const {
-        return sums_[state].result(tile.product, tile.row, result) + tile.columns.begin;
+        const Index bias = tile.product.with_bias[0] ? 0 : 1;
+        return sums_[state].home(tile.product, tile.row, result, bias) + tile.columns.begin;
     }
 
     // Where a result's share of g J is added to; null where it is not wanted.
@@ -187,10 +188,10 @@ private:
         if (call_.grad[0] == nullptr) return nullptr;
         const WeightProduct& product = tile.product;
         const Index inputs = product.with_input ? call_.layer.inputs : 0;
-        const Index biases = product.with_bias ? 1 : 0;
+        const Index biases = product.with_one() ? 1 : 0;
         const int weight = result < inputs ? 0 : result < inputs + biases ? 2 : 1;
         const Index within = weight == 0   ? result
-                             : weight == 2 ? (product.with_input ? 0 : 1)
+                             : weight == 2 ? (product.with_bias[0] ? 0 : 1)
                                            : result - inputs - biases;
         return call_.grad[weight] + within * columns() + tile.columns.begin;
     }

@@ -190,6 +190,63 @@ GATEWISE_INLINE V at_most(V limit, V x) {
 }
 #endif
 
+// The lanes of two vectors in turn: a0 b0 a1 b1 ..., in `low` and then `high`.
+#if defined(__AVX512F__)
+GATEWISE_INLINE void interleave(Vector<float> a, Vector<float> b, Vector<float>& low,
+                                Vector<float>& high) {
+    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i last =
+        _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    low = _mm512_permutex2var_ps(a, first, b);
+    high = _mm512_permutex2var_ps(a, last, b);
+}
+GATEWISE_INLINE void interleave(Vector<double> a, Vector<double> b, Vector<double>& low,
+                                Vector<double>& high) {
+    low = _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
+    high = _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+}
+#elif defined(__AVX2__)
+GATEWISE_INLINE void interleave(Vector<float> a, Vector<float> b, Vector<float>& low,
+                                Vector<float>& high) {
+    const __m256 even = _mm256_unpacklo_ps(a, b), odd = _mm256_unpackhi_ps(a, b);
+    low = _mm256_permute2f128_ps(even, odd, 0x20);
+    high = _mm256_permute2f128_ps(even, odd, 0x31);
+}
+GATEWISE_INLINE void interleave(Vector<double> a, Vector<double> b, Vector<double>& low,
+                                Vector<double>& high) {
+    const __m256d even = _mm256_unpacklo_pd(a, b), odd = _mm256_unpackhi_pd(a, b);
+    low = _mm256_permute2f128_pd(even, odd, 0x20);
+    high = _mm256_permute2f128_pd(even, odd, 0x31);
+}
+#else
+template <class V>
+GATEWISE_INLINE void interleave(V a, V b, V& low, V& high) {
+    constexpr int half = sizeof(V) / sizeof(a[0]) / 2;
+    for (int lane = 0; lane < half; ++lane) {
+        low[2 * lane] = a[lane];
+        low[2 * lane + 1] = b[lane];
+        high[2 * lane] = a[half + lane];
+        high[2 * lane + 1] = b[half + lane];
+    }
+}
+#endif
+
+// Lane l of vector v becomes lane v of vector l. Each stage interleaves the first half of the
+// vectors with the second, which halves the distance between neighbours.
+template <class S>
+GATEWISE_INLINE void transpose(Vector<S> (&square)[lanes<S>]) {
+    constexpr int half = lanes<S> / 2;
+#pragma GCC unroll 4
+    for (int stage = 1; stage < lanes<S>; stage *= 2) {
+        Vector<S> from[lanes<S>];
+#pragma GCC unroll 16
+        for (int v = 0; v < lanes<S>; ++v) from[v] = square[v];
+#pragma GCC unroll 8
+        for (int v = 0; v < half; ++v)
+            interleave(from[v], from[v + half], square[2 * v], square[2 * v + 1]);
+    }
+}
+
 // The sum of the lanes, first to last.
 template <class S>
 GATEWISE_INLINE S sum(Vector<S> vector) {

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from gatewise import cells
 from gatewise.cells import GATES, Noise, Specification
@@ -121,8 +122,12 @@ class RecurrentAlone(torch.autograd.Function):
 
 def apply(call: Call, x: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
     """Run a sequence differentiably: arguments and results are those of ``Recurrent.apply``."""
-    function = Recurrent if torch._C._are_functorch_transforms_active() else RecurrentAlone
-    return function.apply(call, x, *tensors)
+    if torch._C._are_functorch_transforms_active():
+        return Recurrent.apply(call, x, *tensors)
+    if not call.needs_backward and forward_ad._current_level < 0:
+        # Nothing is differentiated, and the Function alone takes as long as a short sequence.
+        return Recurrent.forward(call, x, *tensors)
+    return RecurrentAlone.apply(call, x, *tensors)
 
 
 class RecurrentBackward(torch.autograd.Function):
