@@ -41,6 +41,7 @@ Value named(const char* what, std::string_view name,
 
 constexpr std::pair<std::string_view, Cell> cells[] = {
     {"lstm", Cell::lstm},
+    {"cifg", Cell::cifg},
     {"gru_reset_after", Cell::gru_reset_after},
     {"gru_reset_before", Cell::gru_reset_before},
     {"simple_rnn", Cell::simple_rnn},
@@ -100,6 +101,20 @@ Sequence<S> sequence(const SequenceArgument& argument) {
     return {at<const S>(std::get<0>(argument)), std::get<1>(argument), std::get<2>(argument)};
 }
 
+// What a cell does beside its equation, as gatewise.kernels.cpu gives it: the addresses of the
+// peepholes and of what zoneout keeps, 0 for none.
+struct LayerOptions {
+    Address peephole;
+    double cell_clip;
+    SequenceArgument zoneout_h, zoneout_c;
+
+    template <class S>
+    Options<S> of() const {
+        return {
+            at<const S>(peephole), S(cell_clip), {sequence<S>(zoneout_h), sequence<S>(zoneout_c)}};
+    }
+};
+
 template <class S>
 const Kernels<S>& kernels();
 template <>
@@ -121,7 +136,7 @@ void with_scalar(bool is_double, const Run& run) {
 void forward(bool is_double, const Layer& layer, const SequenceArgument& x, const MatrixArgument& W,
              const MatrixArgument& U, Address bias, const StateArgument& state, Address mask,
              Address dropout, Address outputs, const StateArgument& final_state, Address gates,
-             Address saved) {
+             Address saved, const LayerOptions& options) {
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>().forward({layer,
                               sequence<S>(x),
@@ -134,7 +149,8 @@ void forward(bool is_double, const Layer& layer, const SequenceArgument& x, cons
                               at<S>(outputs),
                               {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
                               at<S>(gates),
-                              at<S>(saved)});
+                              at<S>(saved),
+                              options.of<S>()});
     });
 }
 
@@ -142,7 +158,7 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
                    const StateArgument& grad_final, Address outputs, Address gates, Address saved,
                    const MatrixArgument& U, const StateArgument& state, Address mask,
                    Address dropout, Address scale, std::string_view path, Address grad_product,
-                   const StateArgument& grad_state, Address norms) {
+                   const StateArgument& grad_state, Address norms, const LayerOptions& options) {
     const Path way = named("path", path, paths);
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>().backward_scan(
@@ -160,20 +176,23 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
              way,
              at<S>(grad_product),
              {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
-             at<S>(norms)});
+             at<S>(norms),
+             options.of<S>()});
     });
 }
 
 void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce,
                      const SequenceArgument& x, Address outputs, Address gates,
                      Address grad_product, Address state, Address mask, Address dropout,
-                     Address grad_W, Address grad_U, Address grad_bias) {
+                     Address grad_W, Address grad_U, Address grad_bias, Address saved,
+                     Address memory, Address grad_peephole, const LayerOptions& options) {
     const Reduce reduction = named("reduction", reduce, reductions);
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>().weight_gradient(
             {layer, reduction, sequence<S>(x), at<const S>(outputs), at<const S>(gates),
              at<const S>(grad_product), at<const S>(state), at<const bool>(mask),
-             at<const S>(dropout), at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)});
+             at<const S>(dropout), at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias),
+             at<const S>(saved), at<const S>(memory), at<S>(grad_peephole), options.of<S>()});
     });
 }
 
@@ -218,7 +237,8 @@ void trace_step(bool is_double, const Layer& layer, std::string_view path,
                               at<S>(outputs),
                               {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
                               at<S>(gates),
-                              at<S>(saved)},
+                              at<S>(saved),
+                              {}},
                              way,
                              {}};
         spread<decltype(step.trace), S>(trace, step.trace);
@@ -243,7 +263,8 @@ void trace_gradient(bool is_double, const Layer& layer, const StateArgument& gra
 class StreamOwner {
 public:
     StreamOwner(bool is_double, const Layer& layer, const MatrixArgument& W,
-                const MatrixArgument& U, Address bias, const StateArgument& state)
+                const MatrixArgument& U, Address bias, const StateArgument& state,
+                const LayerOptions& options)
         : is_double_(is_double) {
         with_scalar(is_double, [&]<class S>(S) {
             Forward<S> call = {};
@@ -253,6 +274,7 @@ public:
             call.bias = at<const S>(bias);
             call.state[0] = call.final_state[0] = at<S>(std::get<0>(state));
             call.state[1] = call.final_state[1] = at<S>(std::get<1>(state));
+            call.options = options.of<S>();
             stream_ = kernels<S>().open_stream(call);
         });
     }
@@ -294,6 +316,13 @@ void rmsprop(bool is_double, const std::vector<RmspropArgument>& arguments,
     });
 }
 
+void random_mask(bool is_double, Address values, Index count, unsigned key,
+                 unsigned long long below, int threads) {
+    with_scalar(is_double, [&]<class S>(S) {
+        kernels<S>().random_mask({at<S>(values), count, key, below, threads});
+    });
+}
+
 double multiply_adds(bool is_double, int threads, Index rounds) {
     double done = 0;
     with_scalar(is_double, [&]<class S>(S) { done = kernels<S>().multiply_adds(threads, rounds); });
@@ -318,15 +347,21 @@ NB_MODULE(_native, module) {
                 std::string_view recurrent_activation, bool reverse, const Sizes& sizes) {
                  new (self) Layer(layer_of(cell, activation, recurrent_activation, reverse, sizes));
              });
+    nb::class_<LayerOptions>(module, "Options", "What a cell does beside its equation.")
+        .def("__init__", [](LayerOptions* self, Address peephole, double cell_clip,
+                            const SequenceArgument& zoneout_h, const SequenceArgument& zoneout_c) {
+            new (self) LayerOptions{peephole, cell_clip, zoneout_h, zoneout_c};
+        });
     module.def("forward", &forward);
     module.def("backward_scan", &backward_scan);
     module.def("weight_gradient", &weight_gradient);
     module.def("input_gradient", &input_gradient);
     nb::class_<StreamOwner>(module, "Stream", "A layer that is fed one time step at a time.")
         .def(nb::init<bool, const Layer&, const MatrixArgument&, const MatrixArgument&, Address,
-                      const StateArgument&>())
+                      const StateArgument&, const LayerOptions&>())
         .def("step", &StreamOwner::step);
     module.def("rmsprop", &rmsprop);
+    module.def("random_mask", &random_mask);
     module.def("trace_step", &trace_step);
     module.def("trace_gradient", &trace_gradient);
     module.def("multiply_adds", &multiply_adds);

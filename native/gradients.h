@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "scan.h"
+#include "peephole_gradient.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -108,6 +108,7 @@ private:
         const auto add = [&](WeightProduct product) { products_[products_count_++] = product; };
         switch (call_.layer.cell) {
             case Cell::lstm:
+            case Cell::cifg:
             case Cell::simple_rnn: return add({true, bias, Seen::state, 0, gates_, false});
             case Cell::gru_reset_after:
                 add({true, bias, Seen::nothing, 0, gates_, false});
@@ -278,6 +279,7 @@ private:
 template <class S>
 void weight_gradient(const WeightGradient<S>& call) {
     WeightGradientSums<S>(call).run();
+    if (call.grad_peephole != nullptr) PeepholeGradient<S>(call).run();
 }
 
 // dx = dP W^T
