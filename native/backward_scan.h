@@ -21,6 +21,8 @@ struct BackwardRow {
     S* grad_product;   // (GH)
     S* grad_h;         // (H)
     S* grad_c;         // (H)
+    const S* share_h;  // (H), the share of h and of c that stays, or null
+    const S* share_c;
 };
 
 template <class S>
@@ -116,7 +118,7 @@ public:
         : call_(call),
           cell_(cell),
           gates_(gates_of(call.layer.cell)),
-          states_(call.layer.cell == Cell::lstm ? 2 : 1),
+          states_(has_memory(call.layer.cell) ? 2 : 1),
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
           real_(slices_.count * padded<BackwardRow<S>>(rows_)),
@@ -136,7 +138,7 @@ private:
 
     // The lines of memory that one step of one slice touches at most.
     Index lines_ahead() const {
-        return Upcoming::most_lines(rows_ * 5, gates_ * units() * Index(sizeof(S)));
+        return Upcoming::most_lines(rows_ * 7, gates_ * units() * Index(sizeof(S)));
     }
 
     void run_place(const Place& place) const {
@@ -174,6 +176,8 @@ private:
             upcoming.add(at.c ? at.c : at.h, H);
             if (!at.c && at.saved) upcoming.add(at.saved, H);
             upcoming.add(at.grad_product, gates_ * H);
+            if (at.share_h) upcoming.add(at.share_h, H);
+            if (at.share_c) upcoming.add(at.share_c, H);
         }
     }
 
@@ -222,10 +226,11 @@ private:
 
     BackwardRow<S> row_at(Index row, Index step, Index at) const {
         const Index H = units(), before = at + (call_.layer.reverse ? 1 : -1);
-        const bool lstm = call_.layer.cell == Cell::lstm;
+        const bool memory = has_memory(call_.layer.cell);
+        const Index t = time_at(call_.layer, step);
         return {
             .h = step == 0 ? call_.state[0] + row * H : call_.outputs + before * H,
-            .c = !lstm       ? nullptr
+            .c = !memory     ? nullptr
                  : step == 0 ? call_.state[1] + row * H
                              : call_.saved + before * H,
             .gates = call_.gates + at * gates_ * H,
@@ -233,7 +238,9 @@ private:
             .dropout = call_.dropout ? call_.dropout + row * H : nullptr,
             .grad_product = call_.grad_product + at * gates_ * H,
             .grad_h = call_.grad_state[0] + row * H,
-            .grad_c = lstm ? call_.grad_state[1] + row * H : nullptr,
+            .grad_c = memory ? call_.grad_state[1] + row * H : nullptr,
+            .share_h = share_at(call_.options.zoneout[0], row, t),
+            .share_c = share_at(call_.options.zoneout[1], row, t),
         };
     }
 

@@ -42,6 +42,7 @@ Value named(const char* what, std::string_view name,
 
 constexpr std::pair<std::string_view, Cell> cells[] = {
     {"lstm", Cell::lstm},
+    {"cifg", Cell::cifg},
     {"gru_reset_after", Cell::gru_reset_after},
     {"gru_reset_before", Cell::gru_reset_before},
     {"simple_rnn", Cell::simple_rnn},
@@ -108,6 +109,20 @@ Sequence<S> sequence(const SequenceArgument& argument) {
     return {at<const S>(std::get<0>(argument)), std::get<1>(argument), std::get<2>(argument)};
 }
 
+// What a cell does beside its equation, as gatewise.kernels.cpu gives it: the addresses of the
+// peepholes and of what zoneout keeps, 0 for none.
+struct LayerOptions {
+    Address peephole;
+    double cell_clip;
+    SequenceArgument zoneout_h, zoneout_c;
+
+    template <class S>
+    Options<S> of() const {
+        return {
+            at<const S>(peephole), S(cell_clip), {sequence<S>(zoneout_h), sequence<S>(zoneout_c)}};
+    }
+};
+
 template <class S>
 const Kernels<S>& kernels(Precision precision = Precision::scalar);
 template <>
@@ -132,7 +147,7 @@ void with_scalar(bool is_double, const Run& run) {
 void forward(bool is_double, const Layer& layer, const SequenceArgument& x, const MatrixArgument& W,
              const MatrixArgument& U, Address bias, const StateArgument& state, Address mask,
              Address dropout, Address outputs, const StateArgument& final_state, Address gates,
-             Address saved) {
+             Address saved, const LayerOptions& options) {
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>(layer.precision)
             .forward({layer,
@@ -146,7 +161,8 @@ void forward(bool is_double, const Layer& layer, const SequenceArgument& x, cons
                       at<S>(outputs),
                       {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
                       at<S>(gates),
-                      at<S>(saved)});
+                      at<S>(saved),
+                      options.of<S>()});
     });
 }
 
@@ -154,7 +170,7 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
                    const StateArgument& grad_final, Address outputs, Address gates, Address saved,
                    const MatrixArgument& U, const StateArgument& state, Address mask,
                    Address dropout, Address scale, std::string_view path, Address grad_product,
-                   const StateArgument& grad_state, Address norms) {
+                   const StateArgument& grad_state, Address norms, const LayerOptions& options) {
     const Path way = named("path", path, paths);
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>(layer.precision)
@@ -173,21 +189,25 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
                  way,
                  at<S>(grad_product),
                  {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
-                 at<S>(norms)});
+                 at<S>(norms),
+                 options.of<S>()});
     });
 }
 
 void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce,
                      const SequenceArgument& x, Address outputs, Address gates,
                      Address grad_product, Address state, Address mask, Address dropout,
-                     Address grad_W, Address grad_U, Address grad_bias) {
+                     Address grad_W, Address grad_U, Address grad_bias, Address saved,
+                     Address memory, Address grad_peephole, const LayerOptions& options) {
     const Reduce reduction = named("reduction", reduce, reductions);
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>(layer.precision)
             .weight_gradient({layer, reduction, sequence<S>(x), at<const S>(outputs),
                               at<const S>(gates), at<const S>(grad_product), at<const S>(state),
                               at<const bool>(mask), at<const S>(dropout), at<S>(grad_W),
-                              at<S>(grad_U), at<S>(grad_bias)});
+                              at<S>(grad_U), at<S>(grad_bias),
+                              at<const S>(saved), at<const S>(memory), at<S>(grad_peephole),
+                              options.of<S>()});
     });
 }
 
@@ -290,7 +310,8 @@ void trace_step(bool is_double, const Layer& layer, std::string_view path,
                               at<S>(outputs),
                               {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
                               at<S>(gates),
-                              at<S>(saved)},
+                              at<S>(saved),
+                              {}},
                              way,
                              {}};
         spread<decltype(step.trace), S>(trace, step.trace);
@@ -345,7 +366,8 @@ void trace_chunk(bool is_double, const Layer& layer, std::string_view path,
 class StreamOwner {
 public:
     StreamOwner(bool is_double, const Layer& layer, const MatrixArgument& W,
-                const MatrixArgument& U, Address bias, const StateArgument& state)
+                const MatrixArgument& U, Address bias, const StateArgument& state,
+                const LayerOptions& options)
         : is_double_(is_double), precision_(layer.precision) {
         with_scalar(is_double, [&]<class S>(S) {
             Forward<S> call = {};
@@ -355,6 +377,7 @@ public:
             call.bias = at<const S>(bias);
             call.state[0] = call.final_state[0] = at<S>(std::get<0>(state));
             call.state[1] = call.final_state[1] = at<S>(std::get<1>(state));
+            call.options = options.of<S>();
             stream_ = kernels<S>(precision_).open_stream(call);
         });
     }
@@ -454,6 +477,13 @@ void rmsprop(bool is_double, const std::vector<RmspropArgument>& arguments,
     });
 }
 
+void random_mask(bool is_double, Address values, Index count, unsigned key,
+                 unsigned long long below, int threads) {
+    with_scalar(is_double, [&]<class S>(S) {
+        kernels<S>().random_mask({at<S>(values), count, key, below, threads});
+    });
+}
+
 double multiply_adds(bool is_double, std::string_view precision, int threads, Index rounds) {
     const Precision of = named("precision", precision, precisions);
     double done = 0;
@@ -481,13 +511,18 @@ NB_MODULE(_native, module) {
             new (self)
                 Layer(layer_of(cell, activation, recurrent_activation, reverse, sizes, precision));
         });
+    nb::class_<LayerOptions>(module, "Options", "What a cell does beside its equation.")
+        .def("__init__", [](LayerOptions* self, Address peephole, double cell_clip,
+                            const SequenceArgument& zoneout_h, const SequenceArgument& zoneout_c) {
+            new (self) LayerOptions{peephole, cell_clip, zoneout_h, zoneout_c};
+        });
     module.def("forward", &forward);
     module.def("backward_scan", &backward_scan);
     module.def("weight_gradient", &weight_gradient);
     module.def("input_gradient", &input_gradient);
     nb::class_<StreamOwner>(module, "Stream", "A layer that is fed one time step at a time.")
         .def(nb::init<bool, const Layer&, const MatrixArgument&, const MatrixArgument&, Address,
-                      const StateArgument&>())
+                      const StateArgument&, const LayerOptions&>())
         .def("step", &StreamOwner::step);
     module.def("int8_forward", &int8_forward);
     nb::class_<Int8StreamOwner>(module, "Int8Stream", "The same with weights of 8 bits.")
@@ -495,6 +530,7 @@ NB_MODULE(_native, module) {
                       const StateArgument&>())
         .def("step", &Int8StreamOwner::step);
     module.def("rmsprop", &rmsprop);
+    module.def("random_mask", &random_mask);
     module.def("trace_step", &trace_step);
     module.def("trace_gradient", &trace_gradient);
     module.def("trace_chunk", &trace_chunk);

@@ -20,6 +20,8 @@ struct ForwardRow {
     S* c;              // (H) LSTM: updated in place
     S* saved;          // (H) or null
     S* outputs;        // (H)
+    const S* share_h;  // (H), the share of h and of c that stays, or null
+    const S* share_c;
 };
 
 template <class S>
@@ -159,7 +161,7 @@ private:
     Index lines_ahead() const {
         if (call_.layer.time == 1 || rows_ < 4) return 0;
         const Index longest = larger(call_.layer.inputs, gates_ * units()) * Index(sizeof(S));
-        return Upcoming::most_lines(rows_ * 4, longest);
+        return Upcoming::most_lines(rows_ * 6, longest);
     }
 
     void pack(Member member) const {
@@ -193,8 +195,7 @@ private:
         const S** const h = pointers_.data() + place.own * padded<const S*>((2 + ahead()) * rows_);
         for (Index row = rows.begin; row < rows.end; ++row) {
             h[row - rows.begin] = call_.state[0] + row * units();
-            if (place.first() && layer.cell == Cell::lstm &&
-                call_.final_state[1] != call_.state[1]) {
+            if (place.first() && has_memory(layer.cell) && call_.final_state[1] != call_.state[1]) {
                 copy(call_.final_state[1] + row * units(), call_.state[1] + row * units(), units());
             }
         }
@@ -227,6 +228,8 @@ private:
             if (call_.gates) upcoming.add(call_.gates + at * gates_ * H, gates_ * H);
             if (call_.saved) upcoming.add(call_.saved + at * H, H);
             upcoming.add(call_.outputs + at * H, H);
+            for (const Sequence<S>& zoneout : call_.options.zoneout)
+                if (zoneout.data) upcoming.add(share_at(zoneout, row, t), H);
         }
     }
 
@@ -266,7 +269,15 @@ private:
                 const S* const product = product_at(place, row, step, first_step);
                 seen[count] = dropout ? dropped(place.own, count, before, dropout) : before;
                 x[count] = x_at(row, t);
-                real[count++] = {before, dropout, product, gates, c, saved, outputs};
+                real[count++] = {before,
+                                 dropout,
+                                 product,
+                                 gates,
+                                 c,
+                                 saved,
+                                 outputs,
+                                 share_at(call_.options.zoneout[0], row, t),
+                                 share_at(call_.options.zoneout[1], row, t)};
             } else if (place.first()) {
                 copy(outputs, before, H);
                 if (gates) clear(gates, gates_ * H);

@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "scan.h"
+#include "peephole_gradient.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -132,6 +132,7 @@ private:
         const auto add = [&](WeightProduct product) { products_[products_count_++] = product; };
         switch (call_.layer.cell) {
             case Cell::lstm:
+            case Cell::cifg:
             case Cell::simple_rnn: return add({true, {bias, false}, Seen::state, 0, gates_, false});
             case Cell::gru_reset_after:
                 if (homes == Homes::shared) {
@@ -365,6 +366,7 @@ private:
 template <class F>
 void weight_gradient(const WeightGradient<Sum<F>>& call) {
     WeightGradientSums<F>(call).run();
+    if (call.grad_peephole != nullptr) PeepholeGradient<Sum<F>>(call).run();
 }
 
 // dx = dP W^T

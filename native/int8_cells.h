@@ -77,7 +77,7 @@ public:
 
     Int8Lstm(const Int8Forward& call, Activations activations)
         : Base{call, activations},
-          update_{activations, call.layer.units},
+          update_{activations, PlainLstm<float>(call.layer, call.options), call.layer.units},
           U_(this->template product<4, 1>()) {}
 
     void pack(Member member) const { Base::pack(U_, 0, member); }
@@ -98,7 +98,7 @@ public:
     }
 
 private:
-    const LstmUpdate<float, Activations> update_;
+    const LstmUpdate<float, Activations, PlainLstm<float>> update_;
     const Int8Product<4, 1> U_;
 };
 

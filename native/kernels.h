@@ -1,6 +1,7 @@
 // The contract of the native kernels: what goes in, what comes out, who owns it.
 //
-// Sizes: B batch, T time, I inputs, H units, G gates (LSTM 4: i f g o; GRU 3: z r h; simple RNN 1).
+// Sizes: B batch, T time, I inputs, H units, G gates (LSTM 4: i f g o, or with coupled gates 3:
+// f g o; GRU 3: z r h; simple RNN 1), P peepholes (LSTM 3: i f o, or 2: f o).
 // S is float or double. Unless a stride is named, arrays are contiguous in the order written.
 // Every pointer is borrowed for the call. Outputs may hold anything on entry, are wholly written,
 // and overlap neither an input nor each other. A null pointer is allowed where the comment says so.
@@ -17,7 +18,7 @@ namespace gatewise {
 
 using Index = std::ptrdiff_t;
 
-enum class Cell { lstm, gru_reset_after, gru_reset_before, simple_rnn };
+enum class Cell { lstm, cifg, gru_reset_after, gru_reset_before, simple_rnn };
 enum class Activation { linear, tanh, sigmoid, relu, hard_sigmoid, softsign };
 enum class Path { full, diagonal, cell };
 enum class Reduce { all, sample, step };
@@ -48,6 +49,16 @@ struct Sequence {
     Index batch_stride, time_stride;
 };
 
+// What a cell does beside its equation; nothing, unless it says otherwise. The memory c and so the
+// first two are an LSTM's alone, coupled gates or not.
+template <class S>
+struct Options {
+    const S* peephole;       // (P, H), rows i f o, or f o with coupled gates; null: none
+    S cell_clip;             // c stays within +-cell_clip; 0: as it is
+    Sequence<S> zoneout[2];  // (B, T, H) for h and for c: the share of the state that stays as it
+                             // was before the step; strides may be 0; null data: nothing stays
+};
+
 template <class S>
 struct Forward {
     Layer layer;
@@ -63,6 +74,7 @@ struct Forward {
                         // the memory of `state`
     S* gates;           // (B, T, GH) activated, zero at masked steps; null: not wanted
     S* saved;  // (B, T, H): LSTM c, GRU with reset_after h U_h + b'_h; null with gates, or by cell
+    Options<S> options;
 };
 
 template <class S>
@@ -82,6 +94,7 @@ struct BackwardScan {
     S* grad_product;         // (B, T, GH): dL/dP, zero at masked steps
     S* grad_state[2];        // (B, H) each: cotangents of the initial state
     S* norms;  // (B, T, states): ||dL/dh_t||, and an LSTM's ||dL/dc_t||; null: not wanted
+    Options<S> options;
 };
 
 // The sum over N = B T steps (all), or one result for each sample or each time step: the outputs
@@ -100,6 +113,10 @@ struct WeightGradient {
     S* grad_W;              // (., I, GH)
     S* grad_U;              // (., H, GH)
     S* grad_bias;           // (., GH), GRU with reset_after (., 2, GH); null: no bias
+    const S* saved;         // (B, T, H) and
+    const S* memory;        // (B, H), the initial c: of a cell with peepholes; else null
+    S* grad_peephole;       // (., P, H); null: none
+    Options<S> options;
 };
 
 template <class S>
@@ -136,6 +153,16 @@ struct SegmentsBackward {
                             // the initial ones
     S* grad[3];             // W, U and the bias: added to; null: not wanted, or no bias
     S* grad_x;              // (B, T, I), written at the segments' steps; null: not wanted
+};
+
+// A random mask: number n is 1 where the n-th 32-bit word of the key is below `below`, else 0.
+template <class S>
+struct RandomMask {
+    S* values;
+    Index count;
+    unsigned key;
+    unsigned long long below;  // 1 to 2^32: ones everywhere
+    int threads;               // at most this many; the bits of the result do not depend on it
 };
 
 // One weight tensor of an RMSprop step: arrays of `count` numbers.
@@ -236,11 +263,13 @@ struct Kernels {
     void (*input_gradient)(const InputGradient<S>&);
     void (*rmsprop)(const Rmsprop<S>&);
 
-    // Of the call, a stream takes the layer, W, U and bias, which it copies, and `state`, which
-    // must outlive it: every step overwrites the state with what follows it.
+    // Of the call, a stream takes the layer, W, U and bias, which it copies, and the options and
+    // `state`, which must outlive it: every step overwrites the state with what follows it.
     Stream<S>* (*open_stream)(const Forward<S>&);
     void (*step_stream)(Stream<S>&, const StreamStep<S>&);
     void (*close_stream)(Stream<S>*);
+
+    void (*random_mask)(const RandomMask<S>&);
 
     void (*trace_step)(const TraceStep<S>&);
     void (*trace_gradient)(const TraceGradient<S>&);

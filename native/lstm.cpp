@@ -7,23 +7,30 @@ namespace gatewise::GATEWISE_ISA {
 template <class F>
 void lstm_forward(const Forward<Sum<F>>& call) {
     with_activations(call.layer, [&](auto activations) {
-        const LstmForward<F, decltype(activations)> cell(call, activations);
-        ForwardLoop(call, cell).run();
+        with_options(call.layer, call.options, [&]<class Options>() {
+            const LstmForward<F, decltype(activations), Options> cell(call, activations);
+            ForwardLoop(call, cell).run();
+        });
     });
 }
 
 template <class F>
 void lstm_backward_scan(const BackwardScan<Sum<F>>& call) {
     with_activations(call.layer, [&](auto activations) {
-        const LstmBackward<F, decltype(activations)> cell(call, activations);
-        BackwardLoop(call, cell).run();
+        with_options(call.layer, call.options, [&]<class Options>() {
+            const LstmBackward<F, decltype(activations), Options> cell(call, activations);
+            BackwardLoop(call, cell).run();
+        });
     });
 }
 
 template <class F>
 OpenStream<Sum<F>>* lstm_stream(const Forward<Sum<F>>& call) {
-    return with_activations(call.layer, [&](auto activations) -> OpenStream<Sum<F>>* {
-        return new CellStream<Sum<F>, LstmForward<F, decltype(activations)>>(call, activations);
+    return with_activations(call.layer, [&](auto activations) {
+        return with_options(call.layer, call.options, [&]<class Options>() -> OpenStream<Sum<F>>* {
+            using Cell = LstmForward<F, decltype(activations), Options>;
+            return new CellStream<Sum<F>, Cell>(call, activations);
+        });
     });
 }
 

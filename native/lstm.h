@@ -4,50 +4,75 @@
 //     c' = f c + i g                         h' = o squash(c')
 //
 // Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000. d is the recurrent dropout.
+// What else there may be, lstm_options.h says.
 
 #pragma once
 
 #include "activations.h"
 #include "backward_scan.h"
 #include "forward_scan.h"
+#include "lstm_options.h"
 
 namespace gatewise::GATEWISE_ISA {
 
+// Where the gates stand, i f g o or f g o, and the rows of the peepholes, i f o or f o.
+template <class Options>
+struct LstmPlaces {
+    static constexpr bool coupled = Options::gates == 3;
+    static constexpr int gates = Options::gates, i = 0, f = gates - 3, g = gates - 2, o = gates - 1;
+    static constexpr int peephole_i = i, peephole_f = f, peephole_o = g;
+};
+
 // From the sums of the gates of one vector of units to its c and h.
-template <class S, class Activations>
+template <class S, class Activations, class Options>
 struct LstmUpdate {
+    using At = LstmPlaces<Options>;
+
     [[no_unique_address]] Activations activations;
+    [[no_unique_address]] Options options;
     Index units;
 
     void operator()(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
         const Index H = units;
         const Activation squash = activations.activation, gate = activations.recurrent_activation;
-        const Vector<S> i = activate<S>(gate, load(sums));
-        const Vector<S> f = activate<S>(gate, load(sums + lanes<S>));
-        const Vector<S> g = activate<S>(squash, load(sums + 2 * lanes<S>));
-        const Vector<S> o = activate<S>(gate, load(sums + 3 * lanes<S>));
-        const Vector<S> c = fma(f, load(at.c + unit, count), i * g);
-        store(at.c + unit, c, count);
-        store(at.outputs + unit, o * activate<S>(squash, c), count);
+        const Vector<S> before = load(at.c + unit, count);
+        const auto sees = [&](int place, int peephole, Vector<S> c) {
+            return options.see(peephole, load(sums + place * lanes<S>), c, unit, count);
+        };
+        const Vector<S> f = activate<S>(gate, sees(At::f, At::peephole_f, before));
+        Vector<S> i;
+        if constexpr (At::coupled) {
+            i = S(1) - f;
+        } else {
+            i = activate<S>(gate, sees(At::i, At::peephole_i, before));
+        }
+        const Vector<S> g = activate<S>(squash, load(sums + At::g * lanes<S>));
+        const Vector<S> c = options.clip(fma(f, before, i * g));
+        const Vector<S> o = activate<S>(gate, sees(At::o, At::peephole_o, c));
+        const Vector<S> h = o * activate<S>(squash, c);
+        const Vector<S> kept = options.zone(at.share_c, at.c, c, unit, count);
+        store(at.c + unit, kept, count);
+        store(at.outputs + unit, options.zone(at.share_h, at.h, h, unit, count), count);
         if (at.gates == nullptr) return;
-        store(at.gates + unit, i, count);
-        store(at.gates + H + unit, f, count);
-        store(at.gates + 2 * H + unit, g, count);
-        store(at.gates + 3 * H + unit, o, count);
-        store(at.saved + unit, c, count);
+        if constexpr (!At::coupled) store(at.gates + At::i * H + unit, i, count);
+        store(at.gates + At::f * H + unit, f, count);
+        store(at.gates + At::g * H + unit, g, count);
+        store(at.gates + At::o * H + unit, o, count);
+        store(at.saved + unit, kept, count);
     }
 };
 
-template <class F, class Activations>
+template <class F, class Activations, class Options>
 class LstmForward {
     using S = Sum<F>;
+    using At = LstmPlaces<Options>;
 
 public:
     using Factor = F;
     static constexpr bool may_take_input = true;
 
     LstmForward(const Forward<S>& call, Activations activations)
-        : update_{activations, call.layer.units},
+        : update_{activations, Options(call.layer, call.options), call.layer.units},
           call_(call),
           U_(depth_of_step<LstmForward>(call), call.layer.units) {}
 
@@ -58,7 +83,7 @@ public:
         multiply(
             *U_, rows.left(call_.layer),
             [&](Index row, Index unit, int count, S* sums) {
-                for (int gate = 0; gate < 4; ++gate) {
+                for (int gate = 0; gate < At::gates; ++gate) {
                     store(sums + gate * lanes<S>,
                           load(rows.row[row].product + gate * H + unit, count));
                 }
@@ -70,18 +95,22 @@ public:
     }
 
 private:
-    const LstmUpdate<S, Activations> update_;
+    const LstmUpdate<S, Activations, Options> update_;
     const Forward<S>& call_;
-    const PackedBuffer<F, 4, 1> U_;
+    const PackedBuffer<F, At::gates, 1> U_;
 };
 
-template <class F, class Activations>
+template <class F, class Activations, class Options>
 class LstmBackward {
     using S = Sum<F>;
+    using At = LstmPlaces<Options>;
 
 public:
     LstmBackward(const BackwardScan<S>& call, Activations activations)
-        : activations_(activations), call_(call), U_(call.path, call.U, 0, 4, call.layer.units) {}
+        : activations_(activations),
+          options_(call.layer, call.options),
+          call_(call),
+          U_(call.path, call.U, 0, At::gates, call.layer.units) {}
 
     void pack(Member member) const { U_.pack(member); }
 
@@ -97,31 +126,49 @@ public:
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         const BackwardRow<S>& at = rows.row[row];
-                        store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale,
-                              count);
+                        const Vector<S> passed = options_.past(
+                            at.share_h, sum * dropout_at(at, unit, count), at.grad_h, unit, count);
+                        store(at.grad_h + unit, passed * rows.scale, count);
                     });
     }
 
 private:
+    // Leaves grad_h as it is: zoneout passes some of it on when the product is done.
     void differentiate(const BackwardRow<S>& at, Index unit, int count, S scale) const {
         const Index H = call_.layer.units;
         const Activation squash = activations_.activation, gate = activations_.recurrent_activation;
-        const Vector<S> i = load(at.gates + unit, count), f = load(at.gates + H + unit, count);
-        const Vector<S> g = load(at.gates + 2 * H + unit, count),
-                        o = load(at.gates + 3 * H + unit, count);
-        const Vector<S> squashed = activate<S>(squash, load(at.saved + unit, count));
-        const Vector<S> grad_h = load(at.grad_h + unit, count);
-        const Vector<S> grad_c =
-            fma(grad_h * o, slope<S>(squash, squashed), load(at.grad_c + unit, count));
-        store(at.grad_product + unit, grad_c * g * slope<S>(gate, i), count);
-        store(at.grad_product + H + unit, grad_c * load(at.c + unit, count) * slope<S>(gate, f),
-              count);
-        store(at.grad_product + 2 * H + unit, grad_c * i * slope<S>(squash, g), count);
-        store(at.grad_product + 3 * H + unit, grad_h * squashed * slope<S>(gate, o), count);
-        store(at.grad_c + unit, grad_c * f * scale, count);
+        const Vector<S> f = load(at.gates + At::f * H + unit, count);
+        const Vector<S> g = load(at.gates + At::g * H + unit, count);
+        const Vector<S> o = load(at.gates + At::o * H + unit, count);
+        const Vector<S> i = At::coupled ? S(1) - f : load(at.gates + At::i * H + unit, count);
+        const Vector<S> before = load(at.c + unit, count);
+        const Vector<S> unclipped =
+            options_.unclipped(load(at.saved + unit, count), [&] { return fma(f, before, i * g); });
+        const Vector<S> squashed = activate<S>(squash, options_.clip(unclipped));
+        const Vector<S> grad_h =
+            options_.taken(at.share_h, load(at.grad_h + unit, count), unit, count);
+        const Vector<S> product_o = grad_h * squashed * slope<S>(gate, o);
+        Vector<S> grad_c = options_.taken(at.share_c, load(at.grad_c + unit, count), unit, count);
+        grad_c = fma(grad_h * o, slope<S>(squash, squashed), grad_c);
+        grad_c = options_.seen(At::peephole_o, product_o, grad_c, unit, count);
+        grad_c = options_.clipped(unclipped, grad_c);
+        const Vector<S> product_f =
+            grad_c * (At::coupled ? before - g : before) * slope<S>(gate, f);
+        Vector<S> passed = options_.seen(At::peephole_f, product_f, grad_c * f, unit, count);
+        if constexpr (!At::coupled) {
+            const Vector<S> product_i = grad_c * g * slope<S>(gate, i);
+            store(at.grad_product + At::i * H + unit, product_i, count);
+            passed = options_.seen(At::peephole_i, product_i, passed, unit, count);
+        }
+        store(at.grad_product + At::f * H + unit, product_f, count);
+        store(at.grad_product + At::g * H + unit, grad_c * i * slope<S>(squash, g), count);
+        store(at.grad_product + At::o * H + unit, product_o, count);
+        passed = options_.past(at.share_c, passed, at.grad_c, unit, count);
+        store(at.grad_c + unit, passed * scale, count);
     }
 
     [[no_unique_address]] const Activations activations_;
+    [[no_unique_address]] const Options options_;
     const BackwardScan<S>& call_;
     const Through<F> U_;
 };

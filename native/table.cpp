@@ -3,6 +3,7 @@
 #include "cells.h"
 #include "gradients.h"
 #include "peak.h"
+#include "random_mask.h"
 #include "rmsprop.h"
 #include "segments.h"
 #include "trace_chunk.h"
@@ -14,7 +15,8 @@ namespace {
 template <class F>
 void forward(const Forward<Sum<F>>& call) {
     switch (call.layer.cell) {
-        case Cell::lstm: return lstm_forward<F>(call);
+        case Cell::lstm:
+        case Cell::cifg: return lstm_forward<F>(call);
         case Cell::gru_reset_after:
         case Cell::gru_reset_before: return gru_forward<F>(call);
         case Cell::simple_rnn: return simple_rnn_forward<F>(call);
@@ -24,7 +26,8 @@ void forward(const Forward<Sum<F>>& call) {
 template <class F>
 void backward_scan(const BackwardScan<Sum<F>>& call) {
     switch (call.layer.cell) {
-        case Cell::lstm: return lstm_backward_scan<F>(call);
+        case Cell::lstm:
+        case Cell::cifg: return lstm_backward_scan<F>(call);
         case Cell::gru_reset_after:
         case Cell::gru_reset_before: return gru_backward_scan<F>(call);
         case Cell::simple_rnn: return simple_rnn_backward_scan<F>(call);
@@ -35,7 +38,8 @@ template <class F>
 Stream<Sum<F>>* open_stream(const Forward<Sum<F>>& call) {
     const auto open = [&] {
         switch (call.layer.cell) {
-            case Cell::lstm: return lstm_stream<F>(call);
+            case Cell::lstm:
+            case Cell::cifg: return lstm_stream<F>(call);
             case Cell::gru_reset_after:
             case Cell::gru_reset_before: return gru_stream<F>(call);
             case Cell::simple_rnn: return simple_rnn_stream<F>(call);
@@ -86,6 +90,7 @@ constexpr Kernels<Sum<F>> table = {
     .open_stream = open_stream<F>,
     .step_stream = step_stream,
     .close_stream = close_stream,
+    .random_mask = random_mask,
     .trace_step = trace_step<F>,
     .trace_gradient = trace_gradient,
     .trace_chunk = trace_chunk<F>,

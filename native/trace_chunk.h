@@ -72,18 +72,20 @@ private:
 
     // B of a state as a weight gradient, with the state's trace in the gradient's place.
     WeightGradient<S> product_of(int state) const {
-        return {call_.layer,
-                Reduce::sample,
-                call_.x,
-                call_.outputs,
-                call_.gates,
-                factors_.psi(state),
-                call_.state[0],
-                call_.mask,
-                call_.dropout,
-                call_.trace[state][0],
-                call_.trace[state][1],
-                call_.trace[state][2]};
+        WeightGradient<S> product = {};
+        product.layer = call_.layer;
+        product.reduce = Reduce::sample;
+        product.x = call_.x;
+        product.outputs = call_.outputs;
+        product.gates = call_.gates;
+        product.grad_product = factors_.psi(state);
+        product.state = call_.state[0];
+        product.mask = call_.mask;
+        product.dropout = call_.dropout;
+        product.grad_W = call_.trace[state][0];
+        product.grad_U = call_.trace[state][1];
+        product.grad_bias = call_.trace[state][2];
+        return product;
     }
 
     S* factor(const Workplace& place, int number) const {

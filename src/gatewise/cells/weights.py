@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from gatewise.cells.gates import split_gates
 from gatewise.cells.specification import Specification
 from gatewise.errors import InputError
 
@@ -32,7 +33,9 @@ class Weights(NamedTuple):
         """
         extra = specification.extra_weights
         count = len(weights) - len(extra)
-        if count not in (2, 3):
+        if not extra and 2 <= count <= 3:
+            return Weights(*weights)
+        if not 2 <= count <= 3:
             names = ", ".join(("W", "U", "perhaps b", *extra))
             raise InputError(
                 f"A {specification.cell} cell expected the weights {names} but got "
@@ -55,6 +58,19 @@ def weight_names(weights: Sequence[Tensor], specification: Specification) -> tup
         *(("bias",) if biased else ()),
         *specification.extra_weights,
     )
+
+
+def split_weight(name: str, weight: Tensor, specification: Specification) -> dict[str, Tensor]:
+    """Return a view of each gate's part of a weight called ``name``; its leading axes are free.
+
+    >>> import torch
+    >>> parts = split_weight("peephole", torch.ones(3, 8), Specification("lstm", peephole=True))
+    >>> {gate: tuple(part.shape) for gate, part in parts.items()}
+    {'i': (8,), 'f': (8,), 'o': (8,)}
+    """
+    if name == "peephole":
+        return dict(zip(specification.peepholes, weight.unbind(-2), strict=True))
+    return split_gates(weight, specification.cell)
 
 
 @dataclass(frozen=True)

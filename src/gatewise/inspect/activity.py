@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatewise.cells import Specification, split_gates
+from gatewise.cells import KEEPERS, Specification, split_gates
 from gatewise.errors import InputError
 from gatewise.inspect.passes import SetPass, set_passes, use_name
 from gatewise.inspect.probe import run_forward
@@ -37,9 +37,6 @@ STUCK = 0.95
 
 PIECE_BYTES = 32 * 2**20
 """How much memory the reduction of one piece of time may take, at most."""
-
-KEEPERS = {"lstm": "f", "gru": "z"}
-"""The gate of each cell that multiplies what was remembered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,7 +246,7 @@ def _tensors(one: SetPass) -> Iterator[tuple[str, Tensor, _Ends, bool]]:
         ends = squashed if candidate else _ends(specification.recurrent_activation)
         yield name, values, ends, False
     yield "h", record.outputs, squashed, True
-    if specification.cell == "lstm":
+    if "c" in specification.states:
         yield "c", record.saved, _ends_of_memory(specification), True
 
 

@@ -19,13 +19,13 @@ from functools import cache
 from importlib import import_module
 from time import perf_counter
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gatewise.activations import KERNEL_NAMES
-from gatewise.cells import GATES, Noise, Specification, Weights
+from gatewise.cells import GATES, NO_NOISE, Noise, Specification, Weights
 from gatewise.errors import InputError, UnsupportedError
 
 DTYPES = (torch.float32, torch.float64)
@@ -109,10 +109,6 @@ def supports(specification: Specification, dtype: torch.dtype) -> str | None:
         return f"the native kernels sum bfloat16 products in float32, not in {dtype}"
     if not specification.fusable:
         return f"the native kernels know the activations {', '.join(sorted(KERNEL_NAMES))} alone"
-    if specification.cell == "cifg":
-        return "the native kernels have no coupled gates"
-    if specification.peephole or specification.cell_clip is not None:
-        return "the native kernels have neither peepholes nor cell_clip"
     return None
 
 
@@ -156,6 +152,7 @@ def forward(
         call.is_double, call.layer, _matrix(x), _matrix(weights[0]), _matrix(weights[1]),
         _address(bias), _pair(states), _address(mask), _address(dropout),
         outputs.data_ptr(), _pair(final_state), gates.data_ptr(), saved.data_ptr(),
+        call.options(weights, noise),
     )  # fmt: skip
     return outputs, final_state, gates, saved
 
@@ -209,6 +206,7 @@ def backward_scan(
         outputs.data_ptr(), gates.data_ptr(), saved.data_ptr(), _matrix(weights[1]), _pair(states),
         _address(mask), _address(dropout), _address(scale), path,
         grad_product.data_ptr(), _pair(grad_state), measured.data_ptr(),
+        call.options(weights, noise),
     )  # fmt: skip
     return grad_product, grad_state, measured
 
@@ -226,18 +224,16 @@ def weight_gradient(
     specification: Specification,
     reduce: str,
 ) -> list[Tensor]:
-    """Return [dW, dU] or [dW, dU, db], summed ("all") or apart for each "sample" or time "step"."""
+    """Return the gradient of each weight: summed, or apart for each sample or time step."""
     call = _Call(x, weights, specification)
     batch, time, units = call.batch, call.time, call.units
-    x, outputs, gates, dP = (
-        _rows_contiguous(x),
-        outputs.contiguous(),
-        gates.contiguous(),
-        dP.contiguous(),
-    )
+    x = _rows_contiguous(x)
+    outputs, gates, saved, dP = (part.contiguous() for part in (outputs, gates, saved, dP))
     call.check(outputs, (batch, time, units), "outputs")
     if specification.weights_need_gates:
         call.check(gates, (batch, time, call.columns), "gates")
+    if specification.weights_need_memory:
+        call.check(saved, (batch, time, units), "saved")
     call.check(dP, (batch, time, call.columns), "dP")
     states = call.states(state)
     mask = call.mask(mask)
@@ -245,10 +241,13 @@ def weight_gradient(
 
     leading = {"all": (), "sample": (batch,), "step": (time,)}[reduce]
     gradients = [x.new_empty(leading + weight.shape) for weight in weights]
-    addresses = [gradient.data_ptr() for gradient in gradients] + [0]
+    grad_W, grad_U, grad_bias, grad_peephole, *_ = Weights.of(gradients, specification)
+    memory = _pair(states)[1]
     call.module.weight_gradient(
         call.is_double, call.layer, reduce, _matrix(x), outputs.data_ptr(), gates.data_ptr(),
-        dP.data_ptr(), states[0].data_ptr(), _address(mask), _address(dropout), *addresses[:3],
+        dP.data_ptr(), states[0].data_ptr(), _address(mask), _address(dropout),
+        grad_W.data_ptr(), grad_U.data_ptr(), _address(grad_bias), saved.data_ptr(), memory,
+        _address(grad_peephole), call.options(weights, noise),
     )  # fmt: skip
     return gradients
 
@@ -279,18 +278,26 @@ def peak(dtype: torch.dtype = torch.float32, precision: str = "float32") -> floa
 class Stream:
     """A cell that is fed one time step at a time: weights packed once, and its ``state`` (S, B, H).
 
-    The weights are copied. Changing ``state`` in place changes where the next step begins. Not for
-    several threads at once.
+    The weights are copied. ``noise`` is that of each step, its masks (B, 1, H). Changing ``state``
+    in place changes where the next step begins. Not for several threads at once.
     """
 
-    def __init__(self, weights: Sequence[Tensor], batch: int, specification: Specification) -> None:
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        batch: int,
+        specification: Specification,
+        noise: Noise = NO_NOISE,
+    ) -> None:
         step = weights[0].new_empty(batch, 1, weights[0].shape[0])
         call = _Call(step, weights, specification)
         bias = call.bias(weights)
+        options = call.options([weight.clone() for weight in weights], noise)
+        self._held = call.held  # what the options point into
         self.state = weights[0].new_zeros(call.state_count, batch, call.units)
         self._native = call.module.Stream(
             call.is_double, call.layer, _matrix(weights[0]), _matrix(weights[1]), _address(bias),
-            _pair(self.state.unbind()),
+            _pair(self.state.unbind()), options,
         )  # fmt: skip
         # Takes the addresses of x (B, I), of a mask (B,) or 0, and of the outputs (B, H).
         self.step = self._native.step
@@ -300,6 +307,21 @@ class Stream:
         outputs = self.state.new_empty(self.state.shape[1:])
         self.step(x.data_ptr(), _address(mask), outputs.data_ptr())
         return outputs
+
+
+def random_mask(shape: Sequence[int], key: int, below: int, like: Tensor) -> Tensor:
+    """Return a mask that is 1 with the probability below / 2**32, else 0.
+
+    ``key`` is a 32-bit number, ``below`` at least 1. The mask is that which ``layers.noise``
+    computes from the same key, to the bit.
+    """
+    assert _native is not None
+    mask = like.new_empty(tuple(shape))
+    _native.random_mask(
+        like.dtype == torch.float64, mask.data_ptr(), mask.numel(), key, below,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return mask
 
 
 class RmspropRates(NamedTuple):
@@ -389,6 +411,7 @@ class _Call:
         self.saves = specification.saves
         self.specification = specification
         self.state_count = len(specification.states)
+        self.held: tuple[Tensor | None, ...] = ()
         self.check(sequence, sequence.shape, "x")
         self.check_matrices(weights)
         cell = specification.cell
@@ -402,6 +425,37 @@ class _Call:
             (self.batch, self.time, self.inputs, self.units, torch.get_num_threads()),
             specification.precision,
         )
+
+    def options(self, weights: Sequence[Tensor], noise: Noise) -> Any:
+        """Return what the cell does beside its equation; ``held`` keeps the memory behind it."""
+        specification = self.specification
+        if not (noise.zones or specification.extra_weights or specification.cell_clip):
+            return _no_options()
+        peephole = Weights.of(weights, specification).peephole
+        if peephole is not None:
+            shape = (len(specification.peepholes), self.units)
+            peephole = self.optional(peephole, shape, "peephole")
+        zones = [
+            self._share(noise.zoneout_h, "zoneout_h"),
+            self._share(noise.zoneout_c, "zoneout_c"),
+        ]
+        if zones[1] is not None and self.state_count == 1:
+            raise InputError(
+                f"zoneout_c is about the memory c, and a {specification.cell} has none."
+            )
+        self.held = (peephole, *zones)
+        return self.module.Options(
+            _address(peephole),
+            specification.cell_clip or 0.0,
+            *(_NOTHING if share is None else _matrix(share) for share in zones),
+        )
+
+    def _share(self, share: Tensor | None, what: str) -> Tensor | None:
+        """Return the share of a state that stays, its last axis dense; the others are free."""
+        if share is None:
+            return None
+        self.check(share, (self.batch, self.time, self.units), what)
+        return _rows_contiguous(share)
 
     def check_matrices(self, weights: Sequence[Tensor]) -> None:
         self.check(weights[0], (self.inputs, self.columns), "W")
@@ -445,6 +499,15 @@ class _Call:
     def bias(self, weights: Sequence[Tensor]) -> Tensor | None:
         shape = (2, self.columns) if self.two_biases else (self.columns,)
         return self.optional(Weights.of(weights, self.specification).bias, shape, "b")
+
+
+_NOTHING = (0, 0, 0)
+
+
+@cache
+def _no_options() -> Any:
+    assert _native is not None
+    return _native.Options(0, 0.0, _NOTHING, _NOTHING)
 
 
 def _rows_contiguous(x: Tensor) -> Tensor:

@@ -27,7 +27,8 @@ class GRU(Recurrent):
     ``kernel`` (I, 3·units), ``recurrent_kernel`` (units, 3·units) and ``bias``: (2, 3·units) when
     the reset comes after (b and b'), else (3·units,); gates in the order z, r, h.
 
-    The other arguments and the call are those of :class:`LSTM`; ``initial_state`` is h.
+    The other arguments and the call are those of :class:`LSTM`; ``initial_state`` is h. Of the
+    variants there are ``zoneout``, one rate, and ``weight_dropout``.
 
     >>> import torch
     >>> layer = GRU(4, return_sequences=True)
@@ -53,6 +54,8 @@ class GRU(Recurrent):
         *,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: float = 0.0,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -83,6 +86,8 @@ class GRU(Recurrent):
             activity_regularizer=activity_regularizer,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            zoneout=zoneout,
             seed=seed,
             return_sequences=return_sequences,
             return_state=return_state,
@@ -101,4 +106,6 @@ class GRU(Recurrent):
             **super().arguments(),
             "recurrent_activation": self.specification.recurrent_activation,
             "reset_after": self.specification.reset_after,
+            "weight_dropout": self.weight_dropout,
+            "zoneout": self.zoneout[0],
         }

@@ -44,10 +44,11 @@ def check_quantizable(layer: Recurrent) -> None:
             "train it, and quantize it last."
         )
     specification = layer.specification
-    if specification.extra_weights or specification.cell_clip or specification.cell == "cifg":
+    options = specification.extra_weights or specification.cell_clip or any(layer.zoneout)
+    if options or specification.cell == "cifg":
         raise UnsupportedError(
-            f"{layer.name} has options of an LSTM that the products of 8 bits do not know "
-            "(peephole, cell_clip, coupled_gates …). Leave this layer in float32."
+            f"{layer.name} has options that weights of 8 bits do not serve yet (peephole, "
+            "cell_clip, zoneout, coupled_gates …). Leave this layer in float32."
         )
     for name in MATRICES:
         weight: Tensor = getattr(layer, name)

@@ -261,10 +261,12 @@ def _cell(layer: Recurrent, batch: int) -> cpu.Stream | OperatorCell:
         state = quantized.kernel_scale.new_zeros(len(specification.states), batch, layer.units)
         return OperatorCell(operator, state, specification, layer.use_kernel)
     weights = [weight.detach() for weight in layer.weight_list()]
+    step = weights[0].new_empty(batch, 1, len(weights[0]))
+    noise = layer.rates.draw(layer.noise, step, layer.units, training=False)
     if native:
-        return cpu.Stream(weights, batch, specification)
+        return cpu.Stream(weights, batch, specification, noise)
     state = weights[1].new_zeros(len(specification.states), batch, layer.units)
-    operator = partial(recurrent, weights=weights)
+    operator = partial(recurrent, weights=weights, noise=noise)
     return OperatorCell(operator, state, specification, layer.use_kernel)
 
 
