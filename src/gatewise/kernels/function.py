@@ -125,8 +125,9 @@ def apply(call: Call, x: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
     if torch._C._are_functorch_transforms_active():
         return Recurrent.apply(call, x, *tensors)
     if not call.needs_backward and forward_ad._current_level < 0:
-        # Nothing is differentiated, and the Function alone takes as long as a short sequence.
-        return Recurrent.forward(call, x, *tensors)
+        # Nothing is differentiated, and autograd's bookkeeping outlasts a short sequence.
+        with torch._C._AutoDispatchBelowAutograd():
+            return Recurrent.forward(call, x, *tensors)
     return RecurrentAlone.apply(call, x, *tensors)
 
 

@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from gatewise import cells
 from gatewise.cells import NO_NOISE, Noise, Specification
@@ -98,13 +97,6 @@ def _eager(
         call = call._replace(kernel=kernel, needs_backward=True, record=record)
     if call.kernel == "cudnn":
         return cudnn.run(x, weights, state, call.specification)
-    if not (call.needs_backward or _transformed()):
-        # Nothing to differentiate: past autograd, whose bookkeeping outlasts a short sequence.
-        with torch._C._AutoDispatchBelowAutograd():
-            run = ops.forward(
-                x, weights, state, mask, noise, call.specification, call.kernel, False
-            )
-        return run.outputs, tuple(run.final_state)
     outputs, gates, saved, *final = function.apply(call, x, mask, *noise, *weights, *state)
     if call.record is not None:
         call.record.outputs = outputs.detach()
@@ -178,8 +170,3 @@ def _watched(record: Record, scan: cells.Scan) -> tuple[Tensor, tuple[Tensor, ..
 
 def _needs_gradient(tensors: Sequence[Tensor]) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-
-
-def _transformed() -> bool:
-    """Whether torch.func or forward-mode differentiation is at work, which go by the Function."""
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
