@@ -117,14 +117,16 @@ class RecurrentAlone(torch.autograd.Function):
     backward = staticmethod(Recurrent.backward)
 
 
-def apply(call: Call, x: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+def apply(
+    call: Call, x: Tensor, mask: Tensor | None, dropout: Tensor | None, *tensors: Tensor
+) -> tuple[Tensor, ...]:
     """Run a sequence differentiably: arguments and results are those of ``Recurrent.apply``."""
     if torch._C._are_functorch_transforms_active():
-        return Recurrent.apply(call, x, *tensors)
+        return Recurrent.apply(call, x, mask, dropout, *tensors)
     if not call.needs_backward and forward_ad._current_level < 0:
         # Nothing is differentiated, and the Function alone takes as long as a short sequence.
-        return Recurrent.forward(call, x, *tensors)
-    return RecurrentAlone.apply(call, x, *tensors)
+        return Recurrent.forward(call, x, mask, dropout, *tensors)
+    return RecurrentAlone.apply(call, x, mask, dropout, *tensors)
 
 
 class RecurrentBackward(torch.autograd.Function):
