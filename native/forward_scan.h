@@ -172,11 +172,14 @@ private:
         slices_.run(member, [&](const Place& place) { run_place(place); });
     }
 
-    // As many steps as keep their input products in the second-level cache.
+    // As many steps as keep their input products in the second-level cache, and where W does not
+    // stay there itself, as many as are worth reading it.
     Index chunk_steps() const {
-        constexpr Index budget = 256 * 1024;
-        const Index step = rows_ * gates_ * units() * Index(sizeof(S));
-        return larger(1, smaller(call_.layer.time, budget / step));
+        constexpr Index budget = 256 * 1024, worth_reading = 96;  // rows
+        const Index row = gates_ * units() * Index(sizeof(S)), step = rows_ * row;
+        const bool far = call_.layer.inputs * row > far_bytes;
+        const Index fewest = far ? (worth_reading + rows_ - 1) / rows_ : 1;
+        return smaller(call_.layer.time, larger(fewest, budget / step));
     }
 
     S* product_at(const Place& place, Index row, Index step, Index first_step) const {
