@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gatewise.cells import NO_NOISE, Noise
+from gatewise.cells import Noise
 from gatewise.errors import InputError
 from gatewise.kernels import cpu
 
@@ -74,8 +74,6 @@ class Rates(NamedTuple):
 
     def draw(self, source: NoiseSource, x: Tensor, units: int, training: bool) -> Noise:
         """Return the masks of one pass of x (B, T, I); in inference zoneout keeps its rate."""
-        if not any(self):
-            return NO_NOISE
         dropout = None
         if training and self.recurrent_dropout:
             dropout = source((len(x), units), self.recurrent_dropout, x)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn, where
 
 from gatewise import activations
-from gatewise.cells import Specification, WeightSet, weight_names
+from gatewise.cells import NO_NOISE, Noise, Specification, WeightSet, weight_names
 from gatewise.errors import InputError, unknown_name
 from gatewise.kernels import Choice, Request, choose, recurrent
 from gatewise.kernels.autocast import under_autocast
@@ -231,7 +231,7 @@ class Recurrent(Layer):
     def _recurrent(
         self, x: Tensor, state: list[Tensor] | None, mask: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        noise = self.rates.draw(self.noise, x, self.units, self.training)
+        noise = self._draw(x)
         if self.quantization is not None:
             return recurrent_int8(
                 x,
@@ -463,6 +463,11 @@ class Recurrent(Layer):
         if not self.training or self.dropout == 0:
             return x
         return x * self.noise((x.shape[0], 1, x.shape[2]), self.dropout, x)
+
+    def _draw(self, x: Tensor) -> Noise:
+        if not any(self.zoneout) and not (self.training and self.recurrent_dropout):
+            return NO_NOISE
+        return self.rates.draw(self.noise, x, self.units, self.training)
 
     def _drop_weights(self) -> list[Tensor]:
         """Return the weights of one pass: in training with some numbers of U dropped."""
