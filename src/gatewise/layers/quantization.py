@@ -43,6 +43,12 @@ def check_quantizable(layer: Recurrent) -> None:
             f"{layer.name} has no weights yet, so there is nothing to quantize. Build it first, "
             "train it, and quantize it last."
         )
+    further = {name for name, _ in layer.named_parameters()} - {*MATRICES, "bias"}
+    if further:
+        raise UnsupportedError(
+            f"quantize('int8') knows a kernel, a recurrent_kernel and a bias, but {layer.name} has "
+            f"{', '.join(sorted(further))} too. Leave this layer in float32."
+        )
     for name in MATRICES:
         weight: Tensor = getattr(layer, name)
         if weight.dtype != torch.float32:
