@@ -314,6 +314,20 @@ def test_the_choice_and_its_reason() -> None:
         choose_int8(replace(request, kernel="cudnn"))
 
 
+@dataclass(frozen=True)
+class Clipped(Specification):
+    """A cell with an option that the products of 8 bits were not made for."""
+
+    clip: float | None = None
+
+
+def test_a_cell_with_further_options_is_refused() -> None:
+    request = Request(Clipped("lstm"), "cpu", torch.float32)
+    assert choose_int8(request).kernel == "cpu"
+    with pytest.raises(UnsupportedError, match=r"this cell has clip=3\.0\. Leave it in float32"):
+        choose_int8(replace(request, specification=Clipped("lstm", clip=3.0)))
+
+
 def test_the_way_back_is_refused_with_the_reason() -> None:
     problem = make_problem(Specification("gru"), (2, 3, 4, 5))
     problem.x.requires_grad_()

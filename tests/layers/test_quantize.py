@@ -179,6 +179,14 @@ def test_more_rows_than_a_sum_holds_are_refused() -> None:
         layer.quantize()
 
 
+def test_weights_beside_the_usual_ones_are_refused() -> None:
+    layer = _layer("lstm")
+    layer.add_weight("peephole", (3, 21))
+    with pytest.raises(UnsupportedError, match="has peephole too"):
+        layer.quantize()
+    assert layer.quantization is None
+
+
 def test_twice_is_refused() -> None:
     layer = _layer("gru")
     layer.quantize()

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +26,8 @@ from gatewise.kernels.steering import active_steer
 INFERENCE_ALONE = (
     "weights of 8 bits serve inference alone: rounding has no gradient, and no gates are kept"
 )
+_CELLS = ("lstm", "gru", "simple_rnn")
+_KNOWN = ("activation", "recurrent_activation", "reset_after", "reverse")
 _SCHEMA = (
     "int8(Tensor x, Tensor[] weights, Tensor[] state, Tensor? mask, Tensor? recurrent_dropout, "
     "str specification, str kernel) -> (Tensor outputs, Tensor[] final_state)"
@@ -48,8 +51,15 @@ class Int8Weights(NamedTuple):
 def choose_int8(request: Request) -> Choice:
     """Return what computes a request with weights of 8 bits, with the reason.
 
-    Raises ``UnsupportedError`` for a kernel asked for by name that cannot serve.
+    Raises ``UnsupportedError`` for a kernel asked for by name that cannot serve, and for a cell
+    with options that these products do not know.
     """
+    options = _further_options(request.specification)
+    if options:
+        raise UnsupportedError(
+            f"Weights of 8 bits serve {', '.join(_CELLS)} as they are, but this cell has "
+            f"{', '.join(options)}. Leave it in float32."
+        )
     if request.kernel == "cudnn":
         raise UnsupportedError(
             "The kernel 'cudnn' was asked for but cannot serve: cuDNN has no weights of 8 bits. "
@@ -105,6 +115,18 @@ def recurrent_int8(
         x, weights.listed(), state, mask, recurrent_dropout, specification.encode(), chosen
     )
     return outputs, tuple(final_state)
+
+
+def _further_options(specification: Specification) -> list[str]:
+    """Return what a cell has beside what :mod:`gatewise.cells.int8` was made for, in words."""
+    if specification.cell not in _CELLS:
+        return [f"the equation of {specification.cell!r}"]
+    return [
+        f"{field.name}={getattr(specification, field.name)!r}"
+        for field in fields(specification)
+        if field.name not in ("cell", *_KNOWN)
+        and getattr(specification, field.name) != field.default
+    ]
 
 
 def _is_looked_into() -> bool:

@@ -43,12 +43,13 @@ def check_quantizable(layer: Recurrent) -> None:
             f"{layer.name} has no weights yet, so there is nothing to quantize. Build it first, "
             "train it, and quantize it last."
         )
+    further = {name for name, _ in layer.named_parameters()} - {*MATRICES, "bias"}
     specification = layer.specification
-    options = specification.extra_weights or specification.cell_clip or any(layer.zoneout)
-    if options or specification.cell == "cifg":
+    if further or specification.cell_clip or any(layer.zoneout) or specification.cell == "cifg":
+        also = f" ({', '.join(sorted(further))})" if further else ""
         raise UnsupportedError(
-            f"{layer.name} has options that weights of 8 bits do not serve yet (peephole, "
-            "cell_clip, zoneout, coupled_gates …). Leave this layer in float32."
+            "quantize('int8') knows a kernel, a recurrent_kernel and a bias of a plain cell, but "
+            f"{layer.name} has options beside them{also}. Leave this layer in float32."
         )
     for name in MATRICES:
         weight: Tensor = getattr(layer, name)
