@@ -214,8 +214,11 @@ private:
             const S* const of_h = psi + (row * last.most() + place) * columns();
             const S* const of_c = this->psi(1) + step * columns();
             S* const to = psi_.data() + step * columns();
-            for (Index column = 0; column < columns(); ++column)
-                to[column] = of_h[column] - ratio_.data()[from + column % H] * of_c[column];
+            for (Index gate = 0; gate < columns(); gate += H) {
+                for (Index unit = 0; unit < H; ++unit)
+                    to[gate + unit] =
+                        of_h[gate + unit] - ratio_.data()[from + unit] * of_c[gate + unit];
+            }
         }
     }
 
