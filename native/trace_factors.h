@@ -86,9 +86,9 @@ private:
         const Index last = row * layer.time + before - 1;
         const S* const h = before == 0 ? call_.state[0] + row * H : call_.outputs + last * H;
         const S* const c = before == 0 ? call_.state[1] + row * H : call_.saved + last * H;
-        const Index to = row * most_ + place - 1;
-        copy(place == 0 ? h_.data() + row * H : outputs_.data() + to * H, h, H);
-        copy(place == 0 ? c_.data() + row * H : saved_.data() + to * H, c, H);
+        const Index to = (row * most_ + place - 1) * H;
+        copy(place == 0 ? h_.data() + row * H : outputs_.data() + to, h, H);
+        copy(place == 0 ? c_.data() + row * H : saved_.data() + to, c, H);
     }
 
     const TraceChunk<S>& call_;
