@@ -32,7 +32,8 @@ public:
                             double(columns()) * double(call_.layer.inputs + H);
         // By columns, so that one thread adds up the rows of the batch, in order.
         parallel(useful_threads(call_.layer.threads, tiles, work), [&](Member member) {
-            const Workplace place(*this);
+            const Workplace place(*this,
+                                  (tiles + member.team - 1) / member.team * Panel::tile_units);
             for (Index row = 0; row < call_.layer.batch; ++row) {
                 spread(row, place);
                 for (int product = 0; product < sums_[0].products_count_; ++product)
@@ -45,30 +46,33 @@ private:
     using Sums = WeightGradientSums<S>;
     using Panel = typename Sums::Panel;
 
-    // One thread's memory: a block of steps of both sides, the results of a tile, and what
+    // So many rows of the traces at a time stay in the second-level cache.
+    static constexpr Index most_results = 8 * most_rows<plain_vectors>;
+
+    // One thread's memory: a block of steps of both sides, the results of a few rows, and what
     // multiplies each column of the traces of one row of the batch.
     struct Workplace {
-        explicit Workplace(const TraceChunkLoop& loop)
+        Workplace(const TraceChunkLoop& loop, Index columns)
             : left_stride(Sums::odd_lines(loop.sums_[0].most_results())),
               left(Sums::depth * left_stride),
-              right(Panel::size(Sums::depth, Panel::tile_units)),
-              results(2 * loop.result_size()),
-              pointers(loop.sums_[0].most_results()),
-              lines(Upcoming::most_lines(2 * loop.sums_[0].most_results() + 2 * Sums::depth,
-                                         Panel::tile_units * Index(sizeof(S)))),
+              right(2 * loop.right_size(columns)),
+              results(2 * loop.result_size(columns)),
+              pointers(most_results),
+              lines(Upcoming::most_lines(2 * most_results, columns * Index(sizeof(S)))),
               factor(7 * padded<S>(loop.columns())) {}
 
         const Index left_stride;
         const Buffer<S> left;             // (steps, left_stride)
-        const Buffer<S> right;            // one panel
-        const Buffer<S> results;          // (states, results, columns of the tile)
-        const Buffer<const S*> pointers;  // (results): where each one's row begins in `left`
+        const Buffer<S> right;            // (states): a panel for each tile of columns
+        const Buffer<S> results;          // (states, tiles, most_results, columns of the tile)
+        const Buffer<const S*> pointers;  // (most_results): where each one's row begins in `left`
         const Buffer<const char*> lines;
         const Buffer<S> factor;  // (7, GH): A of h by h, c; of c by h, c; g of h, c; rho
     };
 
     Index columns() const { return gates_of(call_.layer.cell) * call_.layer.units; }
-    Index result_size() const { return sums_[0].most_results() * Panel::tile_units; }
+    static Index right_size(Index columns) { return Panel::size(Sums::depth, columns); }
+    static Index result_size(Index columns) { return Panel::size(most_results, columns); }
 
     // B of a state as a weight gradient, with the state's trace in the gradient's place.
     WeightGradient<S> product_of(int state) const {
@@ -119,122 +123,143 @@ private:
         const Index* const steps = sums_[0].steps_.data();
         const Index begin = row == 0 ? 0 : sums_[0].group_ends_.data()[row - 1];
         const Index last_step = sums_[0].group_ends_.data()[row];
+        const Range columns = {first + tiles.begin * Panel::tile_units,
+                               smaller(end, first + tiles.end * Panel::tile_units)};
+        if (columns.begin >= columns.end) return;
         for (Index step = begin; step == begin || step < last_step; step += Sums::depth) {
-            const Index count = smaller(Sums::depth, last_step - step);
-            for (Index at = 0; at < count; ++at)
-                sums_[0].copy_left(product, steps[step + at],
-                                   place.left.data() + at * place.left_stride);
-            for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
-                const Index column = first + tile * Panel::tile_units;
-                run_tile({product, row, {column, smaller(end, column + Panel::tile_units)}},
-                         steps + step, count, step == begin, place);
+            const Block block = {
+                product,      row, columns, steps + step, smaller(Sums::depth, last_step - step),
+                step == begin};
+            pack(block, place);
+            const Index results = sums_[0].results_of(product);
+            for (Index result = 0; result < results; result += most_results)
+                run_block(block, {result, smaller(results, result + most_results)}, place);
+        }
+    }
+
+    // Some steps of one row of the batch, and the columns that this thread computes.
+    struct Block {
+        const WeightProduct& product;
+        Index row;
+        Range columns;
+        const Index* steps;
+        Index count;
+        bool first;  // of the chunk
+    };
+
+    Panel panel(const Block& block, int state, const Workplace& place) const {
+        const Index columns = block.columns.end - block.columns.begin;
+        return {place.right.data() + state * right_size(columns),
+                block.count - skipped(state, block), columns};
+    }
+
+    // The steps of a block that a state's sum begins behind.
+    Index skipped(int state, const Block& block) const {
+        if (states_ == 1 || state == 1) return 0;
+        const Index begins = block.row * call_.layer.time + factors_.begins(block.row);
+        Index count = 0;
+        while (count < block.count && block.steps[count] < begins) ++count;
+        return count;
+    }
+
+    void pack(const Block& block, const Workplace& place) const {
+        for (Index at = 0; at < block.count; ++at) {
+            sums_[0].copy_left(block.product, block.steps[at],
+                               place.left.data() + at * place.left_stride);
+        }
+        for (int state = first_; state < states_; ++state) {
+            const Panel to = panel(block, state, place);
+            const Index* const steps = block.steps + skipped(state, block);
+            for (Index at = 0; at < to.depth; ++at) {
+                sums_[state].copy_right(block.product, block.columns.begin, steps[at], to, at);
             }
         }
     }
 
-    struct Tile {
-        const WeightProduct& product;
-        Index row;
-        Range columns;
-    };
-
-    void run_tile(const Tile& tile, const Index* steps, Index count, bool first_block,
-                  const Workplace& place) const {
-        const Index results = sums_[0].results_of(tile.product);
+    // Some results, over all columns.
+    void run_block(const Block& block, Range results, const Workplace& place) const {
+        const Index count = results.end - results.begin;
+        const Index size = result_size(block.columns.end - block.columns.begin);
         Upcoming upcoming(place.lines.data());
-        for (int state = first_; state < states_; ++state) {
-            for (Index result = 0; result < results; ++result)
-                upcoming.add(trace(tile, state, result), tile.columns.end - tile.columns.begin);
+        for (Index result = results.begin; result < results.end; ++result) {
+            for (int state = first_; state < states_; ++state)
+                upcoming.add(trace(block, state, result), block.columns.end - block.columns.begin);
         }
         for (int state = states_ - 1; state >= first_; --state) {
-            S* const to = place.results.data() + state * result_size();
-            clear(to, result_size());
-            const Index skipped = before(state, tile.row, steps, count);
-            if (skipped < count)
-                add(tile, state, steps + skipped, count - skipped, skipped, to, place, upcoming);
+            const Panel right = panel(block, state, place);
+            S* const to = place.results.data() + state * size;
+            clear(to, Panel::size(count, right.units));
+            if (right.depth == 0) continue;
+            const S* const left =
+                place.left.data() + (block.count - right.depth) * place.left_stride;
+            for (Index result = 0; result < count; ++result)
+                place.pointers.data()[result] = left + results.begin + result;
+            for (Index tile = 0; tile < right.tiles(); ++tile) {
+                add_tile(right, tile, Rows<S>{place.pointers.data(), count, place.left_stride},
+                         to + right.first_unit(tile) * count, &upcoming);
+            }
         }
-        if (states_ == 2 && first_ == 0) return carry<2>(tile, results, first_block, place);
-        carry<1>(tile, results, first_block, place);
-    }
-
-    // The steps of a block that a state's sum begins behind.
-    Index before(int state, Index row, const Index* steps, Index count) const {
-        Index skipped = 0;
-        if (states_ == 2 && state == 0) {
-            const Index begins = row * call_.layer.time + factors_.begins(row);
-            while (skipped < count && steps[skipped] < begins) ++skipped;
+        for (Index result = results.begin; result < results.end; ++result) {
+            states_ == 2 && first_ == 0 ? carry<2>(block, results, result, place)
+                                        : carry<1>(block, results, result, place);
         }
-        return skipped;
     }
 
-    void add(const Tile& tile, int state, const Index* steps, Index count, Index skipped, S* to,
-             const Workplace& place, Upcoming& upcoming) const {
-        const Index results = sums_[0].results_of(tile.product);
-        const Panel panel = {place.right.data(), count, tile.columns.end - tile.columns.begin};
-        for (Index at = 0; at < count; ++at)
-            sums_[state].copy_right(tile.product, tile.columns.begin, steps[at], panel, at);
-        for (Index result = 0; result < results; ++result)
-            place.pointers.data()[result] =
-                place.left.data() + skipped * place.left_stride + result;
-        add_tile(panel, 0, Rows<S>{place.pointers.data(), results, place.left_stride}, to,
-                 &upcoming);
-    }
-
-    S* trace(const Tile& tile, int state, Index result) const {
-        const Index bias = tile.product.with_bias[0] ? 0 : 1;
-        return sums_[state].home(tile.product, tile.row, result, bias) + tile.columns.begin;
+    S* trace(const Block& block, int state, Index result) const {
+        const Index bias = block.product.with_bias[0] ? 0 : 1;
+        return sums_[state].home(block.product, block.row, result, bias) + block.columns.begin;
     }
 
     // Where a result's share of g J is added to; null where it is not wanted.
-    S* gradient(const Tile& tile, Index result) const {
+    S* gradient(const Block& block, Index result) const {
         if (call_.grad[0] == nullptr) return nullptr;
-        const WeightProduct& product = tile.product;
+        const WeightProduct& product = block.product;
         const Index inputs = product.with_input ? call_.layer.inputs : 0;
         const Index biases = product.with_one() ? 1 : 0;
         const int weight = result < inputs ? 0 : result < inputs + biases ? 2 : 1;
         const Index within = weight == 0   ? result
                              : weight == 2 ? (product.with_bias[0] ? 0 : 1)
                                            : result - inputs - biases;
-        return call_.grad[weight] + within * columns() + tile.columns.begin;
+        return call_.grad[weight] + within * columns() + block.columns.begin;
     }
 
     // g J of the traces before, where the block is a chunk's first, and the traces after.
     template <int states>
-    void carry(const Tile& tile, Index results, bool first_block, const Workplace& place) const {
-        const Index width = tile.columns.end - tile.columns.begin;
-        const Index stride = (width + lanes<S> - 1) / lanes<S> * lanes<S>;
+    void carry(const Block& block, Range results, Index result, const Workplace& place) const {
+        const Index columns = block.columns.end - block.columns.begin;
+        const Index count = results.end - results.begin;
         const int own = states == 1 ? first_ : 0;
-        for (Index result = 0; result < results; ++result) {
-            S* J[states];
-            const S* sums[states];
-            for (int state = 0; state < states; ++state) {
-                J[state] = trace(tile, own + state, result);
-                sums[state] =
-                    place.results.data() + (own + state) * result_size() + result * stride;
-            }
-            S* const grad = first_block ? gradient(tile, result) : nullptr;
-            for_vectors<S>(width, [&](Index at, int count) {
-                const Index column = tile.columns.begin + at;
+        S* J[states];
+        for (int state = 0; state < states; ++state) J[state] = trace(block, own + state, result);
+        S* const grad = block.first ? gradient(block, result) : nullptr;
+        const Panel tiles = {nullptr, count, columns};
+        for (Index tile = 0; tile < tiles.tiles(); ++tile) {
+            const Index begin = tiles.first_unit(tile);
+            const S* const sums = place.results.data() + own * result_size(columns) +
+                                  begin * count +
+                                  (result - results.begin) * tiles.vectors(tile) * lanes<S>;
+            const Index end = smaller(columns, begin + Panel::tile_units);
+            for_vectors<S>({begin, end}, [&](Index at, int width) {
                 const auto factor = [&](int number) {
-                    return load(this->factor(place, number) + column, count);
+                    return load(this->factor(place, number) + block.columns.begin + at, width);
                 };
                 Vector<S> old[states], B[states];
                 for (int state = 0; state < states; ++state) {
-                    old[state] = load(J[state] + at, count);
-                    B[state] = load(sums[state] + at);
+                    old[state] = load(J[state] + at, width);
+                    B[state] = load(sums + state * result_size(columns) + at - begin);
                 }
                 if (states == 2) B[0] = fma(factor(6), B[states - 1], B[0]);
                 if (grad) {
-                    Vector<S> worth = load(grad + at, count);
+                    Vector<S> worth = load(grad + at, width);
                     for (int state = 0; state < states; ++state)
                         worth = fma(factor(4 + own + state), old[state], worth);
-                    store(grad + at, worth, count);
+                    store(grad + at, worth, width);
                 }
                 for (int state = 0; state < states; ++state) {
-                    Vector<S> after = first_block ? B[state] : B[state] + old[state];
-                    for (int other = 0; first_block && other < states; ++other)
+                    Vector<S> after = block.first ? B[state] : B[state] + old[state];
+                    for (int other = 0; block.first && other < states; ++other)
                         after = fma(factor(2 * (own + state) + own + other), old[other], after);
-                    store(J[state] + at, after, count);
+                    store(J[state] + at, after, width);
                 }
             });
         }

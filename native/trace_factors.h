@@ -86,9 +86,9 @@ private:
         const Index last = row * layer.time + before - 1;
         const S* const h = before == 0 ? call_.state[0] + row * H : call_.outputs + last * H;
         const S* const c = before == 0 ? call_.state[1] + row * H : call_.saved + last * H;
-        const Index to = row * most_ + place - 1;
-        copy(place == 0 ? h_.data() + row * H : outputs_.data() + to * H, h, H);
-        copy(place == 0 ? c_.data() + row * H : saved_.data() + to * H, c, H);
+        const Index to = (row * most_ + place - 1) * H;
+        copy(place == 0 ? h_.data() + row * H : outputs_.data() + to, h, H);
+        copy(place == 0 ? c_.data() + row * H : saved_.data() + to, c, H);
     }
 
     const TraceChunk<S>& call_;
@@ -214,8 +214,11 @@ private:
             const S* const of_h = psi + (row * last.most() + place) * columns();
             const S* const of_c = this->psi(1) + step * columns();
             S* const to = psi_.data() + step * columns();
-            for (Index column = 0; column < columns(); ++column)
-                to[column] = of_h[column] - ratio_.data()[from + column % H] * of_c[column];
+            for (Index gate = 0; gate < columns(); gate += H) {
+                for (Index unit = 0; unit < H; ++unit)
+                    to[gate + unit] =
+                        of_h[gate + unit] - ratio_.data()[from + unit] * of_c[gate + unit];
+            }
         }
     }
 

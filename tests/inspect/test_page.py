@@ -21,7 +21,7 @@ def test_python_blocks_print_what_the_page_shows(
     run_page: Callable[..., int], tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib")
-    assert run_page("docs/inspect.md", shape) == 6
+    assert run_page("docs/inspect.md", shape) == 7
     drawn = sorted(path.name for path in tmp_path.glob("*.png"))
     assert drawn == [
         f"{name}.png" for name in ("flow", "gates", "history", "saturation", "text", "unrolled")

@@ -12,6 +12,14 @@ For an LSTM the trace follows the memory alone, which forgets as the cell does:
 
 and the output gate learns from its own step. That is the gradient of a network that takes h_{t-1}
 for a constant, so the cotangent goes back through the cell and never through U.
+
+Within a chunk, over which the weights are held, the sum is taken in the other order. With
+L_t = (∂ℓ_t/∂h_t) ⊙ o ⊙ (1 - tanh² c_t), in each weight's column,
+
+    Σ_t L_t ε_t = Σ_t b_t a_t ⊗ [h_{t-1}, x_t, 1] + b_0 ε_0      b_t = L_t + f_{t+1} b_{t+1}
+
+H numbers a step and series in place of a trace that moves on at every step; what is left of the
+trace is ε_0, of the chunk's beginning. `every=1` has chunks of one step, and moves it on itself.
 """
 
 from __future__ import annotations

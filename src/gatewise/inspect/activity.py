@@ -158,7 +158,8 @@ def measure_gates(
     and the model itself is left bit for bit as it was. Statistics run over all units, samples and
     real steps; the values over time are kept for ``units`` (None: all of every layer) of one
     ``sample`` (None: all samples). ``x`` (B, T, I) or ids (B, T) and ``mask`` (B, T; True at real
-    steps) are arrays or tensors; a tuple is called as ``model(*x)``.
+    steps) are arrays or tensors; a tuple is called as ``model(*x)``. A model with several inputs
+    (such as `Seq2Seq`) takes them as `fit` does: a list or a dictionary, and then a mask an input.
 
     Raises:
         UnsupportedError: a torch.nn recurrent layer with hooks or in a subclass of its own.

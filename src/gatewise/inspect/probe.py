@@ -64,7 +64,7 @@ def run_probe(
         prepare(twin)
     places = measurable_places(twin)
     reference = next(twin.parameters())
-    inputs, mask = _inputs(x, mask, reference)
+    inputs, mask = _inputs(twin, x, mask, reference)
     labels = _tensor(pad(y)[0] if _is_ragged(y) else y, reference, "y")
     sample_weight = None if sample_weight is None else _tensor(sample_weight, reference, "weight")
     with _same_random_state(reference.device), torch.enable_grad():
@@ -113,16 +113,20 @@ def predict_on(twin: nn.Module, x: Any, mask: Any) -> int:
             "Pass everything that its forward takes as a tuple, e.g. x=(x, mask)."
         )
     reference = next(twin.parameters(), torch.zeros(()))
-    inputs, mask = _inputs(x, mask, reference)
+    inputs, mask = _inputs(twin, x, mask, reference)
     with _same_random_state(reference.device):
         _predict(twin, inputs, mask)
     first = inputs[0]
     return int(first.batch_sizes[0]) if isinstance(first, PackedSequence) else len(first)
 
 
-def _inputs(x: Any, mask: Any, reference: Tensor) -> tuple[tuple[Any, ...], Any]:
+def _inputs(model: nn.Module, x: Any, mask: Any, reference: Tensor) -> tuple[tuple[Any, ...], Any]:
     """Return the model's inputs and the mask as tensors; series of different lengths are padded."""
-    if _is_ragged(x):
+    if getattr(model, "several_inputs", False):
+        # As `fit` takes them: a list in the model's order, or a dictionary by name.
+        x = tuple(cast(Any, model).parts_of(x))
+        mask = tuple(mask) if isinstance(mask, list) else mask
+    elif _is_ragged(x):
         x, mask = pad(x)
     if isinstance(x, PackedSequence):
         return (cast(Any, x).to(device=reference.device, dtype=reference.dtype),), mask
