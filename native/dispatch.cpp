@@ -6,11 +6,10 @@
 
 namespace gatewise {
 
-#define GATEWISE_DECLARE(isa)                     \
-    namespace isa {                               \
-    extern const Kernels<float> kernels_float;    \
-    extern const Kernels<double> kernels_double;  \
-    extern const Kernels<float> kernels_bfloat16; \
+#define GATEWISE_DECLARE(isa)                    \
+    namespace isa {                              \
+    extern const Kernels<float> kernels_float;   \
+    extern const Kernels<double> kernels_double; \
     }
 
 GATEWISE_DECLARE(portable)
@@ -22,23 +21,21 @@ GATEWISE_DECLARE(avx512_bf16)
 
 namespace {
 
-#define GATEWISE_TABLES(isa) &isa::kernels_float, &isa::kernels_double, &isa::kernels_bfloat16
-
 const InstructionSet compiled[] = {
-    {"portable", [] { return true; }, GATEWISE_TABLES(portable)},
+    {"portable", [] { return true; }, &portable::kernels_float, &portable::kernels_double},
 #ifdef GATEWISE_X86
     {"avx2",
      [] { return bool(__builtin_cpu_supports("avx2")) && bool(__builtin_cpu_supports("fma")); },
-     GATEWISE_TABLES(avx2)},
+     &avx2::kernels_float, &avx2::kernels_double},
     {"avx512",
      [] { return bool(__builtin_cpu_supports("avx512f")) && bool(__builtin_cpu_supports("fma")); },
-     GATEWISE_TABLES(avx512)},
+     &avx512::kernels_float, &avx512::kernels_double},
     {"avx512_bf16",
      [] {
          return bool(__builtin_cpu_supports("avx512bf16")) &&
                 bool(__builtin_cpu_supports("avx512bw")) && bool(__builtin_cpu_supports("fma"));
      },
-     GATEWISE_TABLES(avx512_bf16)},
+     &avx512_bf16::kernels_float, &avx512_bf16::kernels_double},
 #endif
 };
 

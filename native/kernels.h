@@ -29,8 +29,8 @@ struct Layer {
     Activation recurrent_activation;  // of the gates
     bool reverse;                     // process t = T-1 ... 0; arrays stay indexed by their own t
     Index batch, time, inputs, units;
-    int threads;  // at most this many; the bits of the result do not depend on it
-    Precision precision;
+    int threads;          // at most this many; the bits of the result do not depend on it
+    Precision precision;  // bfloat16 for a scalar of float alone
 };
 
 // Element (row, column) of a matrix is data[row * row_stride + column * column_stride].
@@ -158,7 +158,7 @@ struct StreamStep {
 template <class S>
 struct Stream;
 
-// One instruction set's kernels for one scalar type and one precision.
+// One instruction set's kernels for one scalar type.
 template <class S>
 struct Kernels {
     void (*forward)(const Forward<S>&);
@@ -177,7 +177,7 @@ struct Kernels {
     void (*trace_gradient)(const TraceGradient<S>&);
 
     // Does nothing but multiply-adds in this many threads, and returns their number.
-    double (*multiply_adds)(int threads, Index rounds);
+    double (*multiply_adds)(Precision precision, int threads, Index rounds);
 };
 
 }  // namespace gatewise
