@@ -7,6 +7,7 @@ cross-entropy, rmsprop, accuracy; batches of 32 series of 100 steps. Every conte
 process of its own, all through the run, and waits while another one trains; they take turns round
 by round, each round in the other order, and are compared by the median over the rounds of their
 ratio. A round is one epoch of `fit`, so what a framework does once an epoch counts too.
+`gatewise-bfloat16` is ours with products in bfloat16.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
-OURS = "gatewise"
+OURS, BFLOAT16 = "gatewise", "gatewise-bfloat16"
 KERAS = ("keras-jax", "keras-torch", "keras-tensorflow")
-PEERS = (*KERAS, "torch")
+PEERS = (BFLOAT16, *KERAS, "torch")
 BATCH, STEPS, INPUTS, UNITS = 32, 100, 100, 128
 
 
@@ -138,7 +139,8 @@ def fit_program(name: str, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
     model.add(LSTM(UNITS, input_shape=(None, INPUTS)))
     model.add(Dropout(0.5))
     model.add(Dense(1, activation="sigmoid"))
-    model.compile(loss="binary_crossentropy", optimizer="rmsprop", metrics=["accuracy"])
+    chosen = {"precision": "bfloat16"} if name == BFLOAT16 else {}
+    model.compile(loss="binary_crossentropy", optimizer="rmsprop", metrics=["accuracy"], **chosen)
     return lambda: model.fit(x, y, batch_size=BATCH, epochs=1, verbose=0)
 
 

@@ -124,16 +124,13 @@ struct LayerOptions {
 };
 
 template <class S>
-const Kernels<S>& kernels(Precision precision = Precision::scalar);
+const Kernels<S>& kernels();
 template <>
-const Kernels<float>& kernels<float>(Precision precision) {
-    return precision == Precision::bfloat16 ? *chosen().of_bfloat16 : *chosen().of_float;
+const Kernels<float>& kernels<float>() {
+    return *chosen().of_float;
 }
 template <>
-const Kernels<double>& kernels<double>(Precision precision) {
-    if (precision != Precision::scalar) {
-        throw std::invalid_argument("bfloat16 products are summed in float32, not in float64.");
-    }
+const Kernels<double>& kernels<double>() {
     return *chosen().of_double;
 }
 
@@ -149,20 +146,19 @@ void forward(bool is_double, const Layer& layer, const SequenceArgument& x, cons
              Address dropout, Address outputs, const StateArgument& final_state, Address gates,
              Address saved, const LayerOptions& options) {
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>(layer.precision)
-            .forward({layer,
-                      sequence<S>(x),
-                      matrix<S>(W),
-                      matrix<S>(U),
-                      at<const S>(bias),
-                      {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
-                      at<const bool>(mask),
-                      at<const S>(dropout),
-                      at<S>(outputs),
-                      {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
-                      at<S>(gates),
-                      at<S>(saved),
-                      options.of<S>()});
+        kernels<S>().forward({layer,
+                              sequence<S>(x),
+                              matrix<S>(W),
+                              matrix<S>(U),
+                              at<const S>(bias),
+                              {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
+                              at<const bool>(mask),
+                              at<const S>(dropout),
+                              at<S>(outputs),
+                              {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
+                              at<S>(gates),
+                              at<S>(saved),
+                              options.of<S>()});
     });
 }
 
@@ -173,24 +169,23 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
                    const StateArgument& grad_state, Address norms, const LayerOptions& options) {
     const Path way = named("path", path, paths);
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>(layer.precision)
-            .backward_scan(
-                {layer,
-                 at<const S>(grad_outputs),
-                 {at<const S>(std::get<0>(grad_final)), at<const S>(std::get<1>(grad_final))},
-                 at<const S>(outputs),
-                 at<const S>(gates),
-                 at<const S>(saved),
-                 matrix<S>(U),
-                 {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
-                 at<const bool>(mask),
-                 at<const S>(dropout),
-                 at<const S>(scale),
-                 way,
-                 at<S>(grad_product),
-                 {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
-                 at<S>(norms),
-                 options.of<S>()});
+        kernels<S>().backward_scan(
+            {layer,
+             at<const S>(grad_outputs),
+             {at<const S>(std::get<0>(grad_final)), at<const S>(std::get<1>(grad_final))},
+             at<const S>(outputs),
+             at<const S>(gates),
+             at<const S>(saved),
+             matrix<S>(U),
+             {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
+             at<const bool>(mask),
+             at<const S>(dropout),
+             at<const S>(scale),
+             way,
+             at<S>(grad_product),
+             {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
+             at<S>(norms),
+             options.of<S>()});
     });
 }
 
@@ -201,21 +196,19 @@ void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce
                      Address memory, Address grad_peephole, const LayerOptions& options) {
     const Reduce reduction = named("reduction", reduce, reductions);
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>(layer.precision)
-            .weight_gradient({layer, reduction, sequence<S>(x), at<const S>(outputs),
-                              at<const S>(gates), at<const S>(grad_product), at<const S>(state),
-                              at<const bool>(mask), at<const S>(dropout), at<S>(grad_W),
-                              at<S>(grad_U), at<S>(grad_bias),
-                              at<const S>(saved), at<const S>(memory), at<S>(grad_peephole),
-                              options.of<S>()});
+        kernels<S>().weight_gradient(
+            {layer, reduction, sequence<S>(x), at<const S>(outputs), at<const S>(gates),
+             at<const S>(grad_product), at<const S>(state), at<const bool>(mask),
+             at<const S>(dropout), at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias),
+             at<const S>(saved), at<const S>(memory), at<S>(grad_peephole), options.of<S>()});
     });
 }
 
 void input_gradient(bool is_double, const Layer& layer, Address grad_product,
                     const MatrixArgument& W, Address grad_x) {
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>(layer.precision)
-            .input_gradient({layer, at<const S>(grad_product), matrix<S>(W), at<S>(grad_x)});
+        kernels<S>().input_gradient(
+            {layer, at<const S>(grad_product), matrix<S>(W), at<S>(grad_x)});
     });
 }
 
@@ -315,7 +308,7 @@ void trace_step(bool is_double, const Layer& layer, std::string_view path,
                              way,
                              {}};
         spread<decltype(step.trace), S>(trace, step.trace);
-        kernels<S>(layer.precision).trace_step(step);
+        kernels<S>().trace_step(step);
     });
 }
 
@@ -328,7 +321,7 @@ void trace_gradient(bool is_double, const Layer& layer, const StateArgument& gra
             {},
             {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)}};
         spread<decltype(call.trace), const S>(trace, call.trace);
-        kernels<S>(layer.precision).trace_gradient(call);
+        kernels<S>().trace_gradient(call);
     });
 }
 
@@ -368,7 +361,7 @@ public:
     StreamOwner(bool is_double, const Layer& layer, const MatrixArgument& W,
                 const MatrixArgument& U, Address bias, const StateArgument& state,
                 const LayerOptions& options)
-        : is_double_(is_double), precision_(layer.precision) {
+        : is_double_(is_double) {
         with_scalar(is_double, [&]<class S>(S) {
             Forward<S> call = {};
             call.layer = layer;
@@ -378,12 +371,12 @@ public:
             call.state[0] = call.final_state[0] = at<S>(std::get<0>(state));
             call.state[1] = call.final_state[1] = at<S>(std::get<1>(state));
             call.options = options.of<S>();
-            stream_ = kernels<S>(precision_).open_stream(call);
+            stream_ = kernels<S>().open_stream(call);
         });
     }
     ~StreamOwner() {
         with_scalar(is_double_, [&]<class S>(S) {
-            kernels<S>(precision_).close_stream(static_cast<Stream<S>*>(stream_));
+            kernels<S>().close_stream(static_cast<Stream<S>*>(stream_));
         });
     }
     StreamOwner(const StreamOwner&) = delete;
@@ -391,15 +384,13 @@ public:
 
     void step(Address x, Address mask, Address outputs) {
         with_scalar(is_double_, [&]<class S>(S) {
-            kernels<S>(precision_)
-                .step_stream(*static_cast<Stream<S>*>(stream_),
-                             {at<const S>(x), at<const bool>(mask), at<S>(outputs)});
+            kernels<S>().step_stream(*static_cast<Stream<S>*>(stream_),
+                                     {at<const S>(x), at<const bool>(mask), at<S>(outputs)});
         });
     }
 
 private:
     const bool is_double_;
-    const Precision precision_;
     void* stream_ = nullptr;
 };
 
@@ -488,7 +479,7 @@ double multiply_adds(bool is_double, std::string_view precision, int threads, In
     const Precision of = named("precision", precision, precisions);
     double done = 0;
     with_scalar(is_double,
-                [&]<class S>(S) { done = kernels<S>(of).multiply_adds(threads, rounds); });
+                [&]<class S>(S) { done = kernels<S>().multiply_adds(of, threads, rounds); });
     return done;
 }
 

@@ -6,15 +6,14 @@
 
 namespace gatewise {
 
-#define GATEWISE_DECLARE(isa)                     \
-    namespace isa {                               \
-    extern const Kernels<float> kernels_float;    \
-    extern const Kernels<double> kernels_double;  \
-    extern const Kernels<float> kernels_bfloat16; \
+#define GATEWISE_DECLARE(isa)                    \
+    namespace isa {                              \
+    extern const Kernels<float> kernels_float;   \
+    extern const Kernels<double> kernels_double; \
     }
-#define GATEWISE_DECLARE_INT8(isa)          \
-    namespace isa {                         \
-    extern const Int8Kernels kernels_int8;  \
+#define GATEWISE_DECLARE_INT8(isa)         \
+    namespace isa {                        \
+    extern const Int8Kernels kernels_int8; \
     }
 
 GATEWISE_DECLARE(portable)
@@ -29,13 +28,19 @@ GATEWISE_DECLARE_INT8(avx512_vnni)
 
 namespace {
 
-#define GATEWISE_FLOAT(isa) &isa::kernels_float, &isa::kernels_double, &isa::kernels_bfloat16
+#define GATEWISE_FLOAT(isa) &isa::kernels_float, &isa::kernels_double
 #define GATEWISE_INT8(isa) &isa::kernels_int8
 
 #ifdef GATEWISE_X86
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-bool has_avx512() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma"); }
-bool has_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+bool has_avx2() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+bool has_avx512() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma");
+}
+bool has_vnni() {
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
 bool has_bf16() {
     return has_vnni() && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16");
 }

@@ -14,7 +14,6 @@ struct InstructionSet {
     bool (*supported)();  // by this processor
     const Kernels<float>* of_float;
     const Kernels<double>* of_double;
-    const Kernels<float>* of_bfloat16;  // float32 everywhere but in the products
     const Int8Kernels* of_int8;
 };
 

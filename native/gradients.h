@@ -363,15 +363,9 @@ private:
     int products_count_ = 0;
 };
 
-template <class F>
-void weight_gradient(const WeightGradient<Sum<F>>& call) {
-    WeightGradientSums<F>(call).run();
-    if (call.grad_peephole != nullptr) PeepholeGradient<Sum<F>>(call).run();
-}
-
 // dx = dP W^T
 template <class F>
-void input_gradient(const InputGradient<Sum<F>>& call) {
+void input_gradient_of(const InputGradient<Sum<F>>& call) {
     using S = Sum<F>;
     constexpr Index block = 96;  // rows of dP that stay in the second-level cache while W passes
     const Layer& layer = call.layer;

@@ -31,8 +31,8 @@ struct Layer {
     Activation recurrent_activation;  // of the gates
     bool reverse;                     // process t = T-1 ... 0; arrays stay indexed by their own t
     Index batch, time, inputs, units;
-    int threads;  // at most this many; the bits of the result do not depend on it
-    Precision precision;
+    int threads;          // at most this many; the bits of the result do not depend on it
+    Precision precision;  // bfloat16 for a scalar of float alone
 };
 
 // Element (row, column) of a matrix is data[row * row_stride + column * column_stride].
@@ -254,7 +254,7 @@ struct Int8Kernels {
     void (*close_stream)(Stream<float>*);
 };
 
-// One instruction set's kernels for one scalar type and one precision.
+// One instruction set's kernels for one scalar type.
 template <class S>
 struct Kernels {
     void (*forward)(const Forward<S>&);
@@ -278,7 +278,7 @@ struct Kernels {
     void (*segments_backward)(const SegmentsBackward<S>&);
 
     // Does nothing but multiply-adds in this many threads, and returns their number.
-    double (*multiply_adds)(int threads, Index rounds);
+    double (*multiply_adds)(Precision precision, int threads, Index rounds);
 };
 
 }  // namespace gatewise

@@ -9,7 +9,7 @@ namespace gatewise::GATEWISE_ISA {
 
 // Keeps `threads` threads busy for some rounds; returns the multiply-adds of single numbers done.
 template <class F>
-double multiply_adds(int threads, Index rounds) {
+double multiply_adds_of(int threads, Index rounds) {
     using S = Sum<F>;
     constexpr int chains = 12;  // enough to fill every unit while each chain waits for its last sum
     const Buffer<S> sums(threads * padded<S>(lanes<S>));
