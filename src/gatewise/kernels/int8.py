@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -54,6 +54,8 @@ def choose_int8(request: Request) -> Choice:
     Raises ``UnsupportedError`` for a kernel asked for by name that cannot serve, and for a cell
     with options that these products do not know.
     """
+    # A precision is that of other products than these.
+    request = replace(request, specification=request.specification.at("float32"))
     options = _further_options(request.specification)
     if options:
         raise UnsupportedError(
@@ -100,8 +102,7 @@ def recurrent_int8(
             f"Weights of 8 bits have scales in float32 but these are {dtype}: the model was cast "
             "after quantize(). Cast it back: model.float()."
         )
-    specification = specification.at("float32")  # of all but these products
-    x = x.to(dtype)
+    specification, x = specification.at("float32"), x.to(dtype)
     if state is None:
         zeros = x.new_zeros(x.shape[0], weights.recurrent_kernel.shape[0])
         state = [zeros, *(torch.zeros_like(zeros) for _ in specification.states[1:])]

@@ -44,12 +44,15 @@ def check_quantizable(layer: Recurrent) -> None:
             "train it, and quantize it last."
         )
     further = {name for name, _ in layer.named_parameters()} - {*MATRICES, "bias"}
-    specification = layer.specification
-    if further or specification.cell_clip or any(layer.zoneout) or specification.cell == "cifg":
-        also = f" ({', '.join(sorted(further))})" if further else ""
+    if further:
         raise UnsupportedError(
-            "quantize('int8') knows a kernel, a recurrent_kernel and a bias of a plain cell, but "
-            f"{layer.name} has options beside them{also}. Leave this layer in float32."
+            f"quantize('int8') knows a kernel, a recurrent_kernel and a bias, but {layer.name} has "
+            f"{', '.join(sorted(further))} too. Leave this layer in float32."
+        )
+    if any(layer.zoneout):
+        raise UnsupportedError(
+            f"quantize('int8') does not know zoneout, which {layer.name} has. Leave this layer in "
+            "float32."
         )
     for name in MATRICES:
         weight: Tensor = getattr(layer, name)
