@@ -3,7 +3,7 @@
 //     z, r = gate(x W + b + (d h) U + b')
 //     n = squash(x W_h + b_h + r q),  q = (d h) U_h + b'_h      reset after the product, or
 //     n = squash(x W_h + (r d h) U_h + b_h)                     reset before it
-//     h' = z h + (1 - z) n                                      of which zoneout keeps h a share
+//     h' = z h + (1 - z) n
 //
 // Cho et al. 2014, arXiv 1406.1078. d is the recurrent dropout; the z and r parts of b' are already
 // in the input product.

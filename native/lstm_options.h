@@ -12,6 +12,7 @@
 
 #pragma once
 
+#include "activations.h"
 #include "scan.h"
 
 namespace gatewise::GATEWISE_ISA {

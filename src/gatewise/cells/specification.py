@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 from torch import Tensor
 
@@ -75,7 +75,7 @@ class Specification:
         """The names of the cell's states."""
         return STATES[self.cell]
 
-    @cached_property
+    @property
     def two_biases(self) -> bool:
         """Whether the bias has a second row, for the recurrent product."""
         return self.cell == "gru" and self.reset_after
@@ -85,12 +85,12 @@ class Specification:
         """The gates that see the memory c, in the order of the rows of the peephole weights."""
         return PEEPHOLES[self.cell] if self.peephole else ()
 
-    @cached_property
+    @property
     def extra_weights(self) -> tuple[str, ...]:
         """The names of the weights that follow W, U and b in the list of weights."""
         return ("peephole",) if self.peephole else ()
 
-    @cached_property
+    @property
     def saves(self) -> bool:
         """Whether the way back needs something saved beside outputs and gates: c, or h U_h + b'."""
         return "c" in self.states or self.two_biases
@@ -108,17 +108,13 @@ class Specification:
         """Whether the weights' gradient needs c, which the peepholes saw."""
         return self.peephole
 
-    @cached_property
+    @property
     def fusable(self) -> bool:
         """Whether the fused kernels know both activations."""
         return self.activation in KERNEL_NAMES and self.recurrent_activation in KERNEL_NAMES
 
     def encode(self) -> str:
         """Return the specification as the one string that travels through the operator."""
-        return self._text
-
-    @cached_property
-    def _text(self) -> str:
         words = [
             self.cell,
             str(self.activation),

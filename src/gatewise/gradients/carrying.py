@@ -77,6 +77,8 @@ def cleared(values: Tensor, lanes: Tensor) -> Tensor:
 def same_noise(model: Any) -> Iterator[Callable[[], None]]:
     """Let every recurrent layer keep its dropout masks, which hold for a whole sequence.
 
+    (Zoneout's belong to their time steps, and each piece draws its own.)
+
     The block gets a function to be called before each piece.
     """
     drawn: dict[nn.Module, list[Tensor]] = {}
