@@ -64,24 +64,27 @@ constexpr std::pair<std::string_view, Reduce> reductions[] = {
     {"step", Reduce::step},
 };
 
-// batch, time, inputs, units, threads
-using Sizes = std::tuple<Index, Index, Index, Index, int>;
+// batch, time, inputs, units, outputs, threads
+using Sizes = std::tuple<Index, Index, Index, Index, Index, int>;
 
 Layer layer_of(std::string_view cell, std::string_view activation,
-               std::string_view recurrent_activation, bool reverse, const Sizes& sizes) {
-    const auto [batch, time, inputs, units, threads] = sizes;
-    if (batch < 1 || time < 1 || inputs < 1 || units < 1 || threads < 1) {
+               std::string_view recurrent_activation, bool reverse, bool projected,
+               const Sizes& sizes) {
+    const auto [batch, time, inputs, units, outputs, threads] = sizes;
+    if (batch < 1 || time < 1 || inputs < 1 || units < 1 || outputs < 1 || threads < 1) {
         throw std::invalid_argument(
-            "The native kernels need at least one row, step, input, unit and thread.");
+            "The native kernels need at least one row, step, input, unit, output and thread.");
     }
     return {named("cell", cell, cells),
             named("activation", activation, activations),
             named("activation", recurrent_activation, activations),
             reverse,
+            projected,
             batch,
             time,
             inputs,
             units,
+            outputs,
             threads};
 }
 
@@ -119,15 +122,16 @@ void with_scalar(bool is_double, const Run& run) {
 }
 
 void forward(bool is_double, const Layer& layer, const SequenceArgument& x, const MatrixArgument& W,
-             const MatrixArgument& U, Address bias, const StateArgument& state, Address mask,
-             Address dropout, Address outputs, const StateArgument& final_state, Address gates,
-             Address saved) {
+             const MatrixArgument& U, Address bias, const MatrixArgument& projection,
+             const StateArgument& state, Address mask, Address dropout, Address outputs,
+             const StateArgument& final_state, Address gates, Address saved) {
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>().forward({layer,
                               sequence<S>(x),
                               matrix<S>(W),
                               matrix<S>(U),
                               at<const S>(bias),
+                              matrix<S>(projection),
                               {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
                               at<const bool>(mask),
                               at<const S>(dropout),
@@ -140,9 +144,10 @@ void forward(bool is_double, const Layer& layer, const SequenceArgument& x, cons
 
 void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
                    const StateArgument& grad_final, Address outputs, Address gates, Address saved,
-                   const MatrixArgument& U, const StateArgument& state, Address mask,
-                   Address dropout, Address scale, std::string_view path, Address grad_product,
-                   const StateArgument& grad_state, Address norms) {
+                   const MatrixArgument& U, const MatrixArgument& projection,
+                   const StateArgument& state, Address mask, Address dropout, Address scale,
+                   std::string_view path, Address grad_product, const StateArgument& grad_state,
+                   Address norms) {
     const Path way = named("path", path, paths);
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>().backward_scan(
@@ -153,6 +158,7 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
              at<const S>(gates),
              at<const S>(saved),
              matrix<S>(U),
+             matrix<S>(projection),
              {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
              at<const bool>(mask),
              at<const S>(dropout),
@@ -167,13 +173,14 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
 void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce,
                      const SequenceArgument& x, Address outputs, Address gates,
                      Address grad_product, Address state, Address mask, Address dropout,
-                     Address grad_W, Address grad_U, Address grad_bias) {
+                     Address grad_W, Address grad_U, Address grad_bias, Address grad_projection) {
     const Reduce reduction = named("reduction", reduce, reductions);
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().weight_gradient(
-            {layer, reduction, sequence<S>(x), at<const S>(outputs), at<const S>(gates),
-             at<const S>(grad_product), at<const S>(state), at<const bool>(mask),
-             at<const S>(dropout), at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)});
+        kernels<S>().weight_gradient({layer, reduction, sequence<S>(x), at<const S>(outputs),
+                                      at<const S>(gates), at<const S>(grad_product),
+                                      at<const S>(state), at<const bool>(mask),
+                                      at<const S>(dropout), at<S>(grad_W), at<S>(grad_U),
+                                      at<S>(grad_bias), at<S>(grad_projection)});
     });
 }
 
@@ -212,6 +219,7 @@ void trace_step(bool is_double, const Layer& layer, std::string_view path,
                               matrix<S>(W),
                               matrix<S>(U),
                               at<const S>(bias),
+                              {},
                               {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
                               at<const bool>(mask),
                               at<const S>(dropout),
@@ -243,7 +251,8 @@ void trace_gradient(bool is_double, const Layer& layer, const StateArgument& gra
 class StreamOwner {
 public:
     StreamOwner(bool is_double, const Layer& layer, const MatrixArgument& W,
-                const MatrixArgument& U, Address bias, const StateArgument& state)
+                const MatrixArgument& U, Address bias, const MatrixArgument& projection,
+                const StateArgument& state)
         : is_double_(is_double) {
         with_scalar(is_double, [&]<class S>(S) {
             Forward<S> call = {};
@@ -251,6 +260,7 @@ public:
             call.W = matrix<S>(W);
             call.U = matrix<S>(U);
             call.bias = at<const S>(bias);
+            call.projection = matrix<S>(projection);
             call.state[0] = call.final_state[0] = at<S>(std::get<0>(state));
             call.state[1] = call.final_state[1] = at<S>(std::get<1>(state));
             stream_ = kernels<S>().open_stream(call);
@@ -313,18 +323,19 @@ NB_MODULE(_native, module) {
     using namespace gatewise;
     module.doc() = "The native CPU kernels; gatewise.kernels.cpu is their only caller.";
     nb::class_<Layer>(module, "Layer", "A layer's equation and sizes, and the threads to use.")
-        .def("__init__",
-             [](Layer* self, std::string_view cell, std::string_view activation,
-                std::string_view recurrent_activation, bool reverse, const Sizes& sizes) {
-                 new (self) Layer(layer_of(cell, activation, recurrent_activation, reverse, sizes));
-             });
+        .def("__init__", [](Layer* self, std::string_view cell, std::string_view activation,
+                            std::string_view recurrent_activation, bool reverse, bool projected,
+                            const Sizes& sizes) {
+            new (self)
+                Layer(layer_of(cell, activation, recurrent_activation, reverse, projected, sizes));
+        });
     module.def("forward", &forward);
     module.def("backward_scan", &backward_scan);
     module.def("weight_gradient", &weight_gradient);
     module.def("input_gradient", &input_gradient);
     nb::class_<StreamOwner>(module, "Stream", "A layer that is fed one time step at a time.")
         .def(nb::init<bool, const Layer&, const MatrixArgument&, const MatrixArgument&, Address,
-                      const StateArgument&>())
+                      const MatrixArgument&, const StateArgument&>())
         .def("step", &StreamOwner::step);
     module.def("rmsprop", &rmsprop);
     module.def("trace_step", &trace_step);

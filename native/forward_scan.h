@@ -12,14 +12,14 @@ namespace gatewise::GATEWISE_ISA {
 // One real row at one step. Ranges of GH are [gate][unit].
 template <class S>
 struct ForwardRow {
-    const S* h;        // (H) before the step
-    const S* dropout;  // (H) or null
+    const S* h;        // (P) before the step
+    const S* dropout;  // (P) or null
     const S* product;  // (GH) where the sums start: x W + b, which may be the same memory as gates,
                        // or b alone
     S* gates;          // (GH) or null
     S* c;              // (H) LSTM: updated in place
     S* saved;          // (H) or null
-    S* outputs;        // (H)
+    S* outputs;        // (P)
 };
 
 template <class S>
@@ -29,8 +29,8 @@ struct ForwardRows {
     const S** seen;  // (count): h of each row, times its dropout; a cell may overwrite the pointers
     const S** x;     // (count): x of each row; null where it is multiplied ahead
 
-    // What multiplies W above U, or U alone, which is `units` deep.
-    Rows<S> left(Index depth, Index units) const { return {seen, count, 1, x, depth - units}; }
+    // What multiplies W above U, or U alone, which is `width` deep.
+    Rows<S> left(Index depth, Index width) const { return {seen, count, 1, x, depth - width}; }
     Upcoming* upcoming;
 };
 
@@ -41,7 +41,7 @@ struct ForwardRows {
 template <class CellType>
 GATEWISE_INLINE bool takes_input_beside(const Layer& layer, Index scalar_bytes) {
     if constexpr (!CellType::may_take_input) return false;
-    const Index matrix = (layer.inputs + layer.units) * gates_of(layer.cell) * layer.units;
+    const Index matrix = (layer.inputs + layer.outputs) * gates_of(layer.cell) * layer.units;
     return matrix * scalar_bytes <= far_bytes && layer.batch > 1;
 }
 
@@ -49,12 +49,12 @@ GATEWISE_INLINE bool takes_input_beside(const Layer& layer, Index scalar_bytes) 
 template <class CellType, class S>
 GATEWISE_INLINE Index depth_of_step(const Forward<S>& call) {
     return (takes_input_beside<CellType>(call.layer, sizeof(S)) ? call.layer.inputs : 0) +
-           call.layer.units;
+           call.layer.outputs;
 }
 
 template <class S, int G, int V>
 void pack_step(const Packed<S, G, V>& to, const Forward<S>& call, Member member) {
-    const Index units = call.layer.units, inputs = to.depth - units;
+    const Index units = call.layer.units, inputs = to.depth - call.layer.outputs;
     if (inputs > 0) pack(to, 0, inputs, call.W, units, member);
     pack(to, inputs, to.depth, call.U, units, member);
 }
@@ -113,7 +113,7 @@ public:
           products_(call.gates || input_.beside
                         ? 0
                         : slices_.count * padded<S>(chunk_ * rows_ * gates_ * units())),
-          seen_(call.dropout ? slices_.count * padded<S>(rows_ * units()) : 0),
+          seen_(call.dropout ? slices_.count * padded<S>(rows_ * width()) : 0),
           real_(slices_.count * padded<ForwardRow<S>>(rows_)),
           pointers_(slices_.count * padded<const S*>((2 + ahead()) * rows_)),
           targets_(slices_.count * padded<S*>(ahead() * rows_)),
@@ -137,6 +137,7 @@ public:
 
 private:
     Index units() const { return call_.layer.units; }
+    Index width() const { return call_.layer.outputs; }  // of h
     // The steps whose x are gathered at a time.
     Index ahead() const { return input_.beside ? 1 : chunk_; }
 
@@ -178,7 +179,7 @@ private:
         const Range rows = place.rows;
         const S** const h = pointers_.data() + place.own * padded<const S*>((2 + ahead()) * rows_);
         for (Index row = rows.begin; row < rows.end; ++row) {
-            h[row - rows.begin] = call_.state[0] + row * units();
+            h[row - rows.begin] = call_.state[0] + row * width();
             if (place.first() && layer.cell == Cell::lstm &&
                 call_.final_state[1] != call_.state[1]) {
                 copy(call_.final_state[1] + row * units(), call_.state[1] + row * units(), units());
@@ -198,7 +199,7 @@ private:
         }
         if (!place.first()) return;
         for (Index row = rows.begin; row < rows.end; ++row) {
-            copy(call_.final_state[0] + row * units(), h[row - rows.begin], units());
+            copy(call_.final_state[0] + row * width(), h[row - rows.begin], width());
         }
     }
 
@@ -212,7 +213,7 @@ private:
             }
             if (call_.gates) upcoming.add(call_.gates + at * gates_ * H, gates_ * H);
             if (call_.saved) upcoming.add(call_.saved + at * H, H);
-            upcoming.add(call_.outputs + at * H, H);
+            upcoming.add(call_.outputs + at * width(), width());
         }
     }
 
@@ -237,24 +238,24 @@ private:
 
     void run_step(const Place& place, Index step, Index first_step, const S** h, const S** seen,
                   const S** x, Upcoming& upcoming) const {
-        const Index H = units(), t = time_at(call_.layer, step);
+        const Index H = units(), P = width(), t = time_at(call_.layer, step);
         ForwardRow<S>* const real = real_.data() + place.own * padded<ForwardRow<S>>(rows_);
         Index count = 0;
         for (Index row = place.rows.begin; row < place.rows.end; ++row) {
             const Index at = row * call_.layer.time + t;
             const S*& before = h[row - place.rows.begin];
-            S* const outputs = call_.outputs + at * H;
+            S* const outputs = call_.outputs + at * P;
             S* const gates = call_.gates ? call_.gates + at * gates_ * H : nullptr;
             S* const saved = call_.saved ? call_.saved + at * H : nullptr;
             S* const c = call_.final_state[1] ? call_.final_state[1] + row * H : nullptr;
             if (is_real(call_.mask, call_.layer, row, t)) {
-                const S* const dropout = call_.dropout ? call_.dropout + row * H : nullptr;
+                const S* const dropout = call_.dropout ? call_.dropout + row * P : nullptr;
                 const S* const product = product_at(place, row, step, first_step);
                 seen[count] = dropout ? dropped(place.own, count, before, dropout) : before;
                 x[count] = x_at(row, t);
                 real[count++] = {before, dropout, product, gates, c, saved, outputs};
             } else if (place.first()) {
-                copy(outputs, before, H);
+                copy(outputs, before, P);
                 if (gates) clear(gates, gates_ * H);
                 if (saved && c) copy(saved, c, H);
                 if (saved && !c) clear(saved, H);
@@ -265,8 +266,8 @@ private:
     }
 
     const S* dropped(int slice, Index row, const S* h, const S* dropout) const {
-        S* const seen = seen_.data() + slice * padded<S>(rows_ * units()) + row * units();
-        for_vectors<S>(units(), [&](Index unit, int count) {
+        S* const seen = seen_.data() + slice * padded<S>(rows_ * width()) + row * width();
+        for_vectors<S>(width(), [&](Index unit, int count) {
             store(seen + unit, load(h + unit, count) * load(dropout + unit, count), count);
         });
         return seen;
@@ -280,7 +281,7 @@ private:
     const InputProduct<S> input_;
     const Index chunk_;
     const Buffer<S> products_;          // (slices, chunk, rows, GH), where the gates are not wanted
-    const Buffer<S> seen_;              // (slices, rows, H): h with dropout
+    const Buffer<S> seen_;              // (slices, rows, P): h with dropout
     const Buffer<ForwardRow<S>> real_;  // (slices, rows)
     const Buffer<const S*> pointers_;   // (slices, (2 + ahead) rows): h, seen, x
     const Buffer<S*> targets_;          // (slices, ahead rows)

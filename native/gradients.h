@@ -9,17 +9,18 @@
 
 namespace gatewise::GATEWISE_ISA {
 
-// What of a step's state its cotangents are multiplied by: nothing, the h that its recurrent
-// product saw (d h), or that h times the reset gate.
-enum class Seen { nothing, state, reset_state };
+// What of a step its cotangents are multiplied by: nothing, the h that its recurrent product saw
+// (d h), that h times the reset gate, or what its projection multiplied.
+enum class Seen { nothing, state, reset_state, shown };
 
-// One product left^T right, summed over steps; `right` is dL/dP. The left side is x, a one whose
-// result is the bias's gradient, and the state, side by side, each of them if it is asked for.
+// One product left^T right, summed over steps; `right` is a part of the rows of grad_product. The
+// left side is x, a one whose result is the bias's gradient, and what was seen, side by side, each
+// of them if it is asked for.
 struct WeightProduct {
     bool with_input, with_bias;
     Seen seen;
-    Index first_gate, last_gate;  // of the right side
-    bool reset_candidate;         // the right side's candidate part is multiplied by r
+    Range right;           // columns of a row of grad_product
+    bool reset_candidate;  // the right side's candidate part is multiplied by r
 };
 
 template <class S>
@@ -58,8 +59,14 @@ private:
         32 * 1024 / (plain_vectors * vector_bytes);  // one panel fills the first-level cache
 
     Index units() const { return call_.layer.units; }
+    Index width() const { return call_.layer.outputs; }  // of h
     Index columns() const { return gates_ * units(); }
-    Index most_results() const { return call_.layer.inputs + 1 + units(); }
+    Index most_columns() const { return larger(columns(), width()); }
+    Index most_results() const { return larger(call_.layer.inputs + 1 + width(), units()); }
+    // A step's row of grad_product.
+    const S* row(Index step) const {
+        return call_.grad_product + step * gradient_columns(call_.layer);
+    }
     // An odd number of cache lines, so that the steps of one column spread over the sets of the
     // cache.
     static Index odd_lines(Index count) {
@@ -76,14 +83,14 @@ private:
               results(Panel::size(sums.most_results(), most_columns(sums, parts))),
               pointers(sums.most_results()),
               lines(Upcoming::most_lines(
-                  3 * depth,
-                  larger(most_columns(sums, parts), larger(sums.call_.layer.inputs, sums.units())) *
-                      Index(sizeof(S)))) {
+                  3 * depth, larger(most_columns(sums, parts),
+                                    larger(sums.call_.layer.inputs, sums.most_results())) *
+                                 Index(sizeof(S)))) {
             for (Index row = 0; row < sums.most_results(); ++row)
                 pointers.data()[row] = left.data() + row;
         }
         static Index most_columns(const WeightGradientSums& sums, Index parts) {
-            const Index tiles = (sums.columns() + Panel::tile_units - 1) / Panel::tile_units;
+            const Index tiles = (sums.most_columns() + Panel::tile_units - 1) / Panel::tile_units;
             return (tiles + parts - 1) / parts * Panel::tile_units;
         }
 
@@ -100,22 +107,26 @@ private:
         const Index parts =
             larger(groups_, (columns() + Panel::tile_units - 1) / Panel::tile_units);
         return useful_threads(call_.layer.threads, parts,
-                              steps * double(columns()) * double(call_.layer.inputs + units()));
+                              steps * double(columns()) * double(call_.layer.inputs + width()));
     }
 
     void list_products() {
         const bool bias = call_.grad_bias != nullptr;
+        const Range gates = {0, columns()}, projected = {columns(), columns() + width()};
         const auto add = [&](WeightProduct product) { products_[products_count_++] = product; };
         switch (call_.layer.cell) {
             case Cell::lstm:
-            case Cell::simple_rnn: return add({true, bias, Seen::state, 0, gates_, false});
+            case Cell::simple_rnn:
+                add({true, bias, Seen::state, gates, false});
+                if (call_.layer.projected) add({false, false, Seen::shown, projected, false});
+                return;
             case Cell::gru_reset_after:
-                add({true, bias, Seen::nothing, 0, gates_, false});
-                return add({false, bias, Seen::state, 0, gates_, true});
+                add({true, bias, Seen::nothing, gates, false});
+                return add({false, bias, Seen::state, gates, true});
             case Cell::gru_reset_before:
-                add({true, bias, Seen::nothing, 0, gates_, false});
-                add({false, false, Seen::state, 0, 2, false});
-                return add({false, false, Seen::reset_state, 2, 3, false});
+                add({true, bias, Seen::nothing, gates, false});
+                add({false, false, Seen::state, {0, 2 * units()}, false});
+                return add({false, false, Seen::reset_state, {2 * units(), columns()}, false});
         }
     }
 
@@ -142,7 +153,7 @@ private:
     // One group's product, for this member's share of the column tiles.
     void run_product(const WeightProduct& product, Index group, Member member,
                      const Workplace& workplace) const {
-        const Index first = product.first_gate * units(), end = product.last_gate * units();
+        const auto [first, end] = product.right;
         const Range tiles =
             share(member, (end - first + Panel::tile_units - 1) / Panel::tile_units);
         const Range columns = {first + tiles.begin * Panel::tile_units,
@@ -159,13 +170,15 @@ private:
             announce(product, columns, steps + after, smaller(depth, last_step - after), upcoming);
             add_block(product, columns, steps + step, after - step, workplace, upcoming);
         }
+        // Where column 0 of the result stands in a row of grad_product.
+        const Index origin = product.seen == Seen::shown ? first : 0;
         const Panel whole = {nullptr, results, columns.end - columns.begin};
         for (Index tile = 0; tile < whole.tiles(); ++tile) {
             const Index column = columns.begin + whole.first_unit(tile);
             const Index width = whole.vectors(tile) * lanes<S>;
             const S* from = workplace.results.data() + whole.first_unit(tile) * results;
             for (Index row = 0; row < results; ++row, from += width) {
-                copy(result(product, group, row) + column, from,
+                copy(result(product, group, row) + (column - origin), from,
                      smaller(width, columns.end - column));
             }
         }
@@ -175,10 +188,12 @@ private:
     void announce(const WeightProduct& product, Range columns, const Index* steps, Index count,
                   Upcoming& upcoming) const {
         for (Index step = 0; step < count; ++step) {
-            upcoming.add(call_.grad_product + steps[step] * this->columns() + columns.begin,
-                         columns.end - columns.begin);
+            upcoming.add(row(steps[step]) + columns.begin, columns.end - columns.begin);
             if (product.with_input) upcoming.add(x_at(steps[step]), call_.layer.inputs);
-            if (product.seen != Seen::nothing) upcoming.add(h_before(steps[step]), units());
+            if (product.seen == Seen::shown)
+                upcoming.add(shown(steps[step]), units());
+            else if (product.seen != Seen::nothing)
+                upcoming.add(h_before(steps[step]), width());
         }
     }
 
@@ -189,16 +204,22 @@ private:
 
     const S* h_before(Index step) const {
         const Index row = step / call_.layer.time, t = step % call_.layer.time;
-        if (t == time_at(call_.layer, 0)) return call_.state + row * units();
-        return call_.outputs + (step + (call_.layer.reverse ? 1 : -1)) * units();
+        if (t == time_at(call_.layer, 0)) return call_.state + row * width();
+        return call_.outputs + (step + (call_.layer.reverse ? 1 : -1)) * width();
     }
+
+    // What a step's projection multiplied.
+    const S* shown(Index step) const { return row(step) + columns() + width(); }
 
     Index results_of(const WeightProduct& product) const {
         return (product.with_input ? call_.layer.inputs : 0) + (product.with_bias ? 1 : 0) +
-               (product.seen == Seen::nothing ? 0 : units());
+               (product.seen == Seen::nothing ? 0
+                : product.seen == Seen::shown ? units()
+                                              : width());
     }
 
-    // Row `row` of a product's results: a row of W's gradient, the bias's, or a row of U's.
+    // Row `row` of a product's results: a row of W's gradient, the bias's, or a row of U's or the
+    // projection's.
     S* result(const WeightProduct& product, Index group, Index row) const {
         const Index inputs = product.with_input ? call_.layer.inputs : 0;
         if (row < inputs) return call_.grad_W + (group * inputs + row) * columns();
@@ -208,7 +229,9 @@ private:
             return call_.grad_bias + (group * bias_rows + bias_row) * columns();
         }
         row -= inputs + (product.with_bias ? 1 : 0);
-        return call_.grad_U + (group * units() + row) * columns();
+        if (product.seen == Seen::shown)
+            return call_.grad_projection + (group * units() + row) * width();
+        return call_.grad_U + (group * width() + row) * columns();
     }
 
     void add_block(const WeightProduct& product, Range columns, const Index* steps, Index count,
@@ -227,20 +250,21 @@ private:
     }
 
     void copy_left(const WeightProduct& product, Index step, S* to) const {
-        const Index row = step / call_.layer.time, H = units();
+        const Index row = step / call_.layer.time, P = width();
         if (product.with_input) {
             copy(to, x_at(step), call_.layer.inputs);
             to += call_.layer.inputs;
         }
         if (product.with_bias) *to++ = S(1);
         if (product.seen == Seen::nothing) return;
+        if (product.seen == Seen::shown) return copy(to, shown(step), units());
         const S* const h = h_before(step);
         const bool reset = product.seen == Seen::reset_state;
-        if (!reset && call_.dropout == nullptr) return copy(to, h, H);
-        for_vectors<S>(H, [&](Index unit, int count) {
+        if (!reset && call_.dropout == nullptr) return copy(to, h, P);
+        for_vectors<S>(P, [&](Index unit, int count) {
             Vector<S> seen = load(h + unit, count);
-            if (call_.dropout) seen *= load(call_.dropout + row * H + unit, count);
-            if (reset) seen *= load(call_.gates + step * columns() + H + unit, count);
+            if (call_.dropout) seen *= load(call_.dropout + row * P + unit, count);
+            if (reset) seen *= load(call_.gates + step * columns() + P + unit, count);
             store(to + unit, seen, count);
         });
     }
@@ -248,7 +272,7 @@ private:
     // dL/dP of one step, its columns from `first` on, into the panels.
     void copy_right(const WeightProduct& product, Index first, Index step, const Panel& panel,
                     Index place) const {
-        const S* const from = call_.grad_product + step * columns() + first;
+        const S* const from = row(step) + first;
         const S* const r = call_.gates + step * columns() + units();
         for (Index tile = 0; tile < panel.tiles(); ++tile) {
             const int vectors = panel.vectors(tile);
@@ -299,7 +323,7 @@ void input_gradient(const InputGradient<S>& call) {
             const S* pointers[block];
             const Index count = smaller(block, rows - first);
             for (Index row = 0; row < count; ++row)
-                pointers[row] = call.grad_product + (first + row) * columns;
+                pointers[row] = call.grad_product + (first + row) * gradient_columns(layer);
             multiply(
                 *W, Rows<S>{pointers, count}, FromZero<S, 1>{},
                 [&](Index row, Index unit, int width, const S* sums) {

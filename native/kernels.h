@@ -1,6 +1,7 @@
 // The contract of the native kernels: what goes in, what comes out, who owns it.
 //
-// Sizes: B batch, T time, I inputs, H units, G gates (LSTM 4: i f g o; GRU 3: z r h; simple RNN 1).
+// Sizes: B batch, T time, I inputs, H units, G gates (LSTM 4: i f g o; GRU 3: z r h; simple RNN 1),
+// P the width of h: that of its projection, and H where it is not projected.
 // S is float or double. Unless a stride is named, arrays are contiguous in the order written.
 // Every pointer is borrowed for the call. Outputs may hold anything on entry, are wholly written,
 // and overlap neither an input nor each other. A null pointer is allowed where the comment says so.
@@ -27,8 +28,10 @@ struct Layer {
     Activation activation;            // of the candidate, and of an LSTM's c
     Activation recurrent_activation;  // of the gates
     bool reverse;                     // process t = T-1 ... 0; arrays stay indexed by their own t
+    bool projected;                   // LSTM: h' = (o squash(c')) projection
     Index batch, time, inputs, units;
-    int threads;  // at most this many; the bits of the result do not depend on it
+    Index outputs;  // P
+    int threads;    // at most this many; the bits of the result do not depend on it
 };
 
 // Element (row, column) of a matrix is data[row * row_stride + column * column_stride].
@@ -48,36 +51,40 @@ struct Sequence {
 template <class S>
 struct Forward {
     Layer layer;
-    Sequence<S> x;      // (B, T, I)
-    Matrix<S> W;        // (I, GH)
-    Matrix<S> U;        // (H, GH)
-    const S* bias;      // (GH), GRU with reset_after (2, GH); null: none
-    const S* state[2];  // (B, H) each: h, and an LSTM's c
-    const bool* mask;   // (B, T), true where a step is real; null: everywhere
-    const S* dropout;   // (B, H), multiplies h in the recurrent product; null: ones
-    S* outputs;         // (B, T, H): h after step t
-    S* final_state[2];  // (B, H) each: h, and an LSTM's c, after the last processed step; may be
+    Sequence<S> x;         // (B, T, I)
+    Matrix<S> W;           // (I, GH)
+    Matrix<S> U;           // (P, GH)
+    const S* bias;         // (GH), GRU with reset_after (2, GH); null: none
+    Matrix<S> projection;  // (H, P), of a projected layer
+    const S* state[2];     // h (B, P), and an LSTM's c (B, H)
+    const bool* mask;      // (B, T), true where a step is real; null: everywhere
+    const S* dropout;      // (B, P), multiplies h in the recurrent product; null: ones
+    S* outputs;            // (B, T, P): h after step t
+    S* final_state[2];  // h (B, P), and an LSTM's c (B, H), after the last processed step; may be
                         // the memory of `state`
     S* gates;           // (B, T, GH) activated, zero at masked steps; null: not wanted
     S* saved;  // (B, T, H): LSTM c, GRU with reset_after h U_h + b'_h; null with gates, or by cell
 };
 
+// A row of R numbers is what a step's way back leaves to the weights' gradients: dL/dP (GH) and, of
+// a projected layer, dL/dh (P), all that reaches h after the step, and o squash(c') (H).
 template <class S>
 struct BackwardScan {
     Layer layer;
-    const S* grad_outputs;   // (B, T, H); null: zeros
-    const S* grad_final[2];  // (B, H) each; null: zeros
-    const S* outputs;        // (B, T, H), gates and saved: as the forward pass wrote them
+    const S* grad_outputs;   // (B, T, P); null: zeros
+    const S* grad_final[2];  // (B, P), (B, H); null: zeros
+    const S* outputs;        // (B, T, P), gates and saved: as the forward pass wrote them
     const S* gates;          // (B, T, GH)
     const S* saved;          // (B, T, H); null where the cell has none
-    Matrix<S> U;             // (H, GH)
-    const S* state[2];       // (B, H) each
+    Matrix<S> U;             // (P, GH)
+    Matrix<S> projection;    // (H, P), of a projected layer
+    const S* state[2];       // (B, P), (B, H)
     const bool* mask;        // (B, T); null: every step is real
-    const S* dropout;        // (B, H); null: ones
+    const S* dropout;        // (B, P); null: ones
     const S* scale;          // (T): factor on what step t hands to the step before it; null: ones
     Path path;               // which way the cotangent may take through U
-    S* grad_product;         // (B, T, GH): dL/dP, zero at masked steps
-    S* grad_state[2];        // (B, H) each: cotangents of the initial state
+    S* grad_product;         // (B, T, R): dL/dP, zero at masked steps
+    S* grad_state[2];        // (B, P), (B, H): cotangents of the initial state
     S* norms;  // (B, T, states): ||dL/dh_t||, and an LSTM's ||dL/dc_t||; null: not wanted
 };
 
@@ -88,21 +95,22 @@ struct WeightGradient {
     Layer layer;
     Reduce reduce;
     Sequence<S> x;          // (B, T, I)
-    const S* outputs;       // (B, T, H)
+    const S* outputs;       // (B, T, P)
     const S* gates;         // (B, T, GH)
-    const S* grad_product;  // (B, T, GH)
-    const S* state;         // (B, H): the initial h
+    const S* grad_product;  // (B, T, R)
+    const S* state;         // (B, P): the initial h
     const bool* mask;       // (B, T); null: every step is real
-    const S* dropout;       // (B, H); null: ones
+    const S* dropout;       // (B, P); null: ones
     S* grad_W;              // (., I, GH)
-    S* grad_U;              // (., H, GH)
+    S* grad_U;              // (., P, GH)
     S* grad_bias;           // (., GH), GRU with reset_after (., 2, GH); null: no bias
+    S* grad_projection;     // (., H, P), of a projected layer
 };
 
 template <class S>
 struct InputGradient {
     Layer layer;
-    const S* grad_product;  // (B, T, GH)
+    const S* grad_product;  // (B, T, R)
     Matrix<S> W;            // (I, GH)
     S* grad_x;              // (B, T, I)
 };
@@ -148,7 +156,7 @@ template <class S>
 struct StreamStep {
     const S* x;        // (B, I)
     const bool* mask;  // (B), true where the step is real; null: in every row
-    S* outputs;        // (B, H)
+    S* outputs;        // (B, P)
 };
 
 // A layer that is fed step by step: its weights, packed once, and the place of its state. What is
@@ -165,8 +173,8 @@ struct Kernels {
     void (*input_gradient)(const InputGradient<S>&);
     void (*rmsprop)(const Rmsprop<S>&);
 
-    // Of the call, a stream takes the layer, W, U and bias, which it copies, and `state`, which
-    // must outlive it: every step overwrites the state with what follows it.
+    // Of the call, a stream takes the layer, W, U, bias and projection, which it copies, and
+    // `state`, which must outlive it: every step overwrites the state with what follows it.
     Stream<S>* (*open_stream)(const Forward<S>&);
     void (*step_stream)(Stream<S>&, const StreamStep<S>&);
     void (*close_stream)(Stream<S>*);

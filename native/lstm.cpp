@@ -1,30 +1,47 @@
 #include "lstm.h"
 
 #include "cells.h"
+#include "projection.h"
 
 namespace gatewise::GATEWISE_ISA {
 
+namespace {
+
+// Runs `run` with the cell of the call, as a type.
+template <template <class, class> class Cell, template <class, class> class Projected, class S,
+          class Run>
+GATEWISE_INLINE auto with_cell(const Layer& layer, const Run& run) {
+    return with_activations(layer, [&]<class Activations>(Activations activations) {
+        using Plain = Cell<S, Activations>;
+        if (layer.projected) return run.template operator()<Projected<S, Plain>>(activations);
+        return run.template operator()<Plain>(activations);
+    });
+}
+
+}  // namespace
+
 template <class S>
 void lstm_forward(const Forward<S>& call) {
-    with_activations(call.layer, [&](auto activations) {
-        const LstmForward<S, decltype(activations)> cell(call, activations);
+    with_cell<LstmForward, ProjectedForward, S>(call.layer, [&]<class Cell>(auto activations) {
+        const Cell cell(call, activations);
         ForwardLoop(call, cell).run();
     });
 }
 
 template <class S>
 void lstm_backward_scan(const BackwardScan<S>& call) {
-    with_activations(call.layer, [&](auto activations) {
-        const LstmBackward<S, decltype(activations)> cell(call, activations);
+    with_cell<LstmBackward, ProjectedBackward, S>(call.layer, [&]<class Cell>(auto activations) {
+        const Cell cell(call, activations);
         BackwardLoop(call, cell).run();
     });
 }
 
 template <class S>
 OpenStream<S>* lstm_stream(const Forward<S>& call) {
-    return with_activations(call.layer, [&](auto activations) -> OpenStream<S>* {
-        return new CellStream<S, LstmForward<S, decltype(activations)>>(call, activations);
-    });
+    return with_cell<LstmForward, ProjectedForward, S>(
+        call.layer, [&]<class Cell>(auto activations) -> OpenStream<S>* {
+            return new CellStream<S, Cell>(call, activations);
+        });
 }
 
 template void lstm_forward(const Forward<float>&);

@@ -28,7 +28,7 @@ public:
     void step(const Place& place, const ForwardRows<S>& rows) const {
         const Index H = call_.layer.units;
         multiply(
-            *U_, rows.left((*U_).depth, call_.layer.units),
+            *U_, rows.left((*U_).depth, call_.layer.outputs),
             [&](Index row, Index unit, int count, S* sums) {
                 for (int gate = 0; gate < 4; ++gate) {
                     store(sums + gate * lanes<S>,
@@ -69,7 +69,7 @@ template <class S, class Activations>
 class LstmBackward {
 public:
     LstmBackward(const BackwardScan<S>& call, Activations activations)
-        : activations_(activations), call_(call), U_(call.path, call.U, 0, 4, call.layer.units) {}
+        : activations_(activations), call_(call), U_(call.path, call.U, 0, 4, call.layer) {}
 
     void pack(Member member) const { U_.pack(member); }
 
@@ -98,15 +98,16 @@ private:
         const Vector<S> g = load(at.gates + 2 * H + unit, count),
                         o = load(at.gates + 3 * H + unit, count);
         const Vector<S> squashed = activate<S>(squash, load(at.saved + unit, count));
-        const Vector<S> grad_h = load(at.grad_h + unit, count);
+        const Vector<S> grad_shown = load(at.grad_shown + unit, count);
         const Vector<S> grad_c =
-            fma(grad_h * o, slope<S>(squash, squashed), load(at.grad_c + unit, count));
+            fma(grad_shown * o, slope<S>(squash, squashed), load(at.grad_c + unit, count));
         store(at.grad_product + unit, grad_c * g * slope<S>(gate, i), count);
         store(at.grad_product + H + unit, grad_c * load(at.c + unit, count) * slope<S>(gate, f),
               count);
         store(at.grad_product + 2 * H + unit, grad_c * i * slope<S>(squash, g), count);
-        store(at.grad_product + 3 * H + unit, grad_h * squashed * slope<S>(gate, o), count);
+        store(at.grad_product + 3 * H + unit, grad_shown * squashed * slope<S>(gate, o), count);
         store(at.grad_c + unit, grad_c * f * scale, count);
+        if (at.shown) store(at.shown + unit, o * squashed, count);
     }
 
     [[no_unique_address]] const Activations activations_;

@@ -17,6 +17,12 @@ GATEWISE_INLINE Index gates_of(Cell cell) {
     return cell == Cell::lstm ? 4 : cell == Cell::simple_rnn ? 1 : 3;
 }
 
+// The numbers of a step's row of BackwardScan::grad_product.
+GATEWISE_INLINE Index gradient_columns(const Layer& layer) {
+    const Index further = layer.projected ? layer.outputs + layer.units : 0;
+    return gates_of(layer.cell) * layer.units + further;
+}
+
 // The time index of a processing step.
 GATEWISE_INLINE Index time_at(const Layer& layer, Index step) {
     return layer.reverse ? layer.time - 1 - step : step;
@@ -91,12 +97,12 @@ GATEWISE_INLINE Slices slices_of(const Layer& layer, bool may_meet) {
     constexpr Index fewest_units = 64;         // of each thread
     const double gates = double(gates_of(layer.cell) * layer.units);
     const double work =
-        double(layer.batch) * double(layer.time) * gates * double(layer.inputs + layer.units);
+        double(layer.batch) * double(layer.time) * gates * double(layer.inputs + layer.outputs);
     const int by_rows = useful_threads(layer.threads, layer.batch, work);
     const int crew = useful_threads(layer.threads, layer.units / fewest_units, work);
-    const bool near = gates * double(layer.units) * sizeof(float) <= double(far_bytes);
+    const bool near = gates * double(layer.outputs) * sizeof(float) <= double(far_bytes);
     const bool few_rows = layer.batch < crew * (near ? 4 : 12);
-    const double step = double(layer.batch) * gates * double(layer.units) / crew;
+    const double step = double(layer.batch) * gates * double(layer.outputs) / crew;
     if (may_meet && crew > 1 && few_rows && step >= worth_meeting) return {layer.batch, crew, true};
     return {layer.batch, by_rows, false};
 }

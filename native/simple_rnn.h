@@ -22,7 +22,7 @@ public:
 
     void step(const Place& place, const ForwardRows<S>& rows) const {
         multiply(
-            *U_, rows.left((*U_).depth, call_.layer.units),
+            *U_, rows.left((*U_).depth, call_.layer.outputs),
             [&](Index row, Index unit, int count, S* sums) {
                 store(sums, load(rows.row[row].product + unit, count));
             },
@@ -45,7 +45,7 @@ template <class S, class Activations>
 class SimpleRnnBackward {
 public:
     SimpleRnnBackward(const BackwardScan<S>& call, Activations activations)
-        : activations_(activations), call_(call), U_(call.path, call.U, 0, 1, call.layer.units) {}
+        : activations_(activations), call_(call), U_(call.path, call.U, 0, 1, call.layer) {}
 
     void pack(Member member) const { U_.pack(member); }
 

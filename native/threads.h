@@ -105,7 +105,7 @@ private:
 // A count rounded up to whole cache lines, so that neighbouring parts share none.
 template <class T>
 GATEWISE_INLINE Index padded(Index count) {
-    constexpr Index line = 64 / sizeof(T);
+    constexpr Index line = sizeof(T) < 64 ? 64 / sizeof(T) : 1;
     return (count + line - 1) / line * line;
 }
 
