@@ -16,7 +16,7 @@ struct BackwardRow {
     const S* h;        // (P) before the step
     const S* c;        // (H) LSTM: before the step
     const S* gates;    // (GH)
-    const S* saved;    // (H)
+    const S* saved;    // (V)
     const S* dropout;  // (P) or null
     S* grad_product;   // (R)
     S* grad_h;         // (P)
@@ -139,11 +139,12 @@ private:
     // The numbers of a state, h or c, and this thread's part of them.
     Index width(int state) const { return state == 0 ? call_.layer.outputs : units(); }
     Range own(const Place& place, int state) const { return place.units<S>(width(state)); }
-    Index columns() const { return gradient_columns(call_.layer); }
+    Index columns() const { return gradient_row(call_.layer).columns; }
 
     // The lines of memory that one step of one slice touches at most.
     Index lines_ahead() const {
-        return Upcoming::most_lines(rows_ * 5, columns() * Index(sizeof(S)));
+        return Upcoming::most_lines(
+            rows_ * 5, larger(columns(), saved_row(call_.layer).columns) * Index(sizeof(S)));
     }
 
     void run_place(const Place& place) const {
@@ -180,7 +181,8 @@ private:
                              width(0));
             }
             upcoming.add(at.c ? at.c : at.h, H);
-            if (!at.c && at.saved) upcoming.add(at.saved, H);
+            if ((!at.c || call_.layer.layer_norm) && at.saved)
+                upcoming.add(at.saved, saved_row(call_.layer).columns);
             upcoming.add(at.grad_product, columns());
         }
     }
@@ -233,9 +235,9 @@ private:
             .h = step == 0 ? call_.state[0] + row * P : call_.outputs + before * P,
             .c = !lstm       ? nullptr
                  : step == 0 ? call_.state[1] + row * H
-                             : call_.saved + before * H,
+                             : call_.saved + before * saved_row(call_.layer).columns,
             .gates = call_.gates + at * gates_ * H,
-            .saved = call_.saved ? call_.saved + at * H : nullptr,
+            .saved = call_.saved ? call_.saved + at * saved_row(call_.layer).columns : nullptr,
             .dropout = call_.dropout ? call_.dropout + row * P : nullptr,
             .grad_product = call_.grad_product + at * columns(),
             .grad_h = call_.grad_state[0] + row * P,

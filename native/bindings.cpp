@@ -66,9 +66,10 @@ constexpr std::pair<std::string_view, Reduce> reductions[] = {
 
 // batch, time, inputs, units, outputs, threads
 using Sizes = std::tuple<Index, Index, Index, Index, Index, int>;
+using Options = std::tuple<bool, bool>;  // projected, layer_norm
 
 Layer layer_of(std::string_view cell, std::string_view activation,
-               std::string_view recurrent_activation, bool reverse, bool projected,
+               std::string_view recurrent_activation, bool reverse, const Options& options,
                const Sizes& sizes) {
     const auto [batch, time, inputs, units, outputs, threads] = sizes;
     if (batch < 1 || time < 1 || inputs < 1 || units < 1 || outputs < 1 || threads < 1) {
@@ -79,7 +80,8 @@ Layer layer_of(std::string_view cell, std::string_view activation,
             named("activation", activation, activations),
             named("activation", recurrent_activation, activations),
             reverse,
-            projected,
+            std::get<0>(options),
+            std::get<1>(options),
             batch,
             time,
             inputs,
@@ -103,6 +105,17 @@ Sequence<S> sequence(const SequenceArgument& argument) {
     return {at<const S>(std::get<0>(argument)), std::get<1>(argument), std::get<2>(argument)};
 }
 
+// The weights of layer_norm, or the places of their gradients, in the order of LayerNorm; 0
+// without.
+using NormArgument = std::tuple<Address, Address, Address, Address>;
+
+template <class S>
+LayerNorm<S> norm(const NormArgument& argument) {
+    const auto [input_gain, recurrent_gain, cell_gain, cell_bias] = argument;
+    return {at<const S>(input_gain), at<const S>(recurrent_gain), at<const S>(cell_gain),
+            at<const S>(cell_bias)};
+}
+
 template <class S>
 const Kernels<S>& kernels();
 template <>
@@ -123,8 +136,9 @@ void with_scalar(bool is_double, const Run& run) {
 
 void forward(bool is_double, const Layer& layer, const SequenceArgument& x, const MatrixArgument& W,
              const MatrixArgument& U, Address bias, const MatrixArgument& projection,
-             const StateArgument& state, Address mask, Address dropout, Address outputs,
-             const StateArgument& final_state, Address gates, Address saved) {
+             const NormArgument& norm_weights, const StateArgument& state, Address mask,
+             Address dropout, Address outputs, const StateArgument& final_state, Address gates,
+             Address saved) {
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>().forward({layer,
                               sequence<S>(x),
@@ -132,6 +146,7 @@ void forward(bool is_double, const Layer& layer, const SequenceArgument& x, cons
                               matrix<S>(U),
                               at<const S>(bias),
                               matrix<S>(projection),
+                              norm<S>(norm_weights),
                               {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
                               at<const bool>(mask),
                               at<const S>(dropout),
@@ -145,9 +160,9 @@ void forward(bool is_double, const Layer& layer, const SequenceArgument& x, cons
 void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
                    const StateArgument& grad_final, Address outputs, Address gates, Address saved,
                    const MatrixArgument& U, const MatrixArgument& projection,
-                   const StateArgument& state, Address mask, Address dropout, Address scale,
-                   std::string_view path, Address grad_product, const StateArgument& grad_state,
-                   Address norms) {
+                   const NormArgument& norm_weights, const StateArgument& state, Address mask,
+                   Address dropout, Address scale, std::string_view path, Address grad_product,
+                   const StateArgument& grad_state, Address norms) {
     const Path way = named("path", path, paths);
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>().backward_scan(
@@ -159,6 +174,7 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
              at<const S>(saved),
              matrix<S>(U),
              matrix<S>(projection),
+             norm<S>(norm_weights),
              {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
              at<const bool>(mask),
              at<const S>(dropout),
@@ -171,16 +187,29 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
 }
 
 void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce,
-                     const SequenceArgument& x, Address outputs, Address gates,
+                     const SequenceArgument& x, Address outputs, Address gates, Address saved,
                      Address grad_product, Address state, Address mask, Address dropout,
-                     Address grad_W, Address grad_U, Address grad_bias, Address grad_projection) {
+                     Address grad_W, Address grad_U, Address grad_bias, Address grad_projection,
+                     const NormArgument& grad_norm) {
     const Reduce reduction = named("reduction", reduce, reductions);
+    const auto [input_gain, recurrent_gain, cell_gain, cell_bias] = grad_norm;
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().weight_gradient({layer, reduction, sequence<S>(x), at<const S>(outputs),
-                                      at<const S>(gates), at<const S>(grad_product),
-                                      at<const S>(state), at<const bool>(mask),
-                                      at<const S>(dropout), at<S>(grad_W), at<S>(grad_U),
-                                      at<S>(grad_bias), at<S>(grad_projection)});
+        kernels<S>().weight_gradient(
+            {layer,
+             reduction,
+             sequence<S>(x),
+             at<const S>(outputs),
+             at<const S>(gates),
+             at<const S>(saved),
+             at<const S>(grad_product),
+             at<const S>(state),
+             at<const bool>(mask),
+             at<const S>(dropout),
+             at<S>(grad_W),
+             at<S>(grad_U),
+             at<S>(grad_bias),
+             at<S>(grad_projection),
+             {at<S>(input_gain), at<S>(recurrent_gain), at<S>(cell_gain), at<S>(cell_bias)}});
     });
 }
 
@@ -220,6 +249,7 @@ void trace_step(bool is_double, const Layer& layer, std::string_view path,
                               matrix<S>(U),
                               at<const S>(bias),
                               {},
+                              {},
                               {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
                               at<const bool>(mask),
                               at<const S>(dropout),
@@ -252,7 +282,7 @@ class StreamOwner {
 public:
     StreamOwner(bool is_double, const Layer& layer, const MatrixArgument& W,
                 const MatrixArgument& U, Address bias, const MatrixArgument& projection,
-                const StateArgument& state)
+                const NormArgument& norm_weights, const StateArgument& state)
         : is_double_(is_double) {
         with_scalar(is_double, [&]<class S>(S) {
             Forward<S> call = {};
@@ -261,6 +291,7 @@ public:
             call.U = matrix<S>(U);
             call.bias = at<const S>(bias);
             call.projection = matrix<S>(projection);
+            call.norm = norm<S>(norm_weights);
             call.state[0] = call.final_state[0] = at<S>(std::get<0>(state));
             call.state[1] = call.final_state[1] = at<S>(std::get<1>(state));
             stream_ = kernels<S>().open_stream(call);
@@ -324,10 +355,10 @@ NB_MODULE(_native, module) {
     module.doc() = "The native CPU kernels; gatewise.kernels.cpu is their only caller.";
     nb::class_<Layer>(module, "Layer", "A layer's equation and sizes, and the threads to use.")
         .def("__init__", [](Layer* self, std::string_view cell, std::string_view activation,
-                            std::string_view recurrent_activation, bool reverse, bool projected,
-                            const Sizes& sizes) {
+                            std::string_view recurrent_activation, bool reverse,
+                            const Options& options, const Sizes& sizes) {
             new (self)
-                Layer(layer_of(cell, activation, recurrent_activation, reverse, projected, sizes));
+                Layer(layer_of(cell, activation, recurrent_activation, reverse, options, sizes));
         });
     module.def("forward", &forward);
     module.def("backward_scan", &backward_scan);
@@ -335,7 +366,7 @@ NB_MODULE(_native, module) {
     module.def("input_gradient", &input_gradient);
     nb::class_<StreamOwner>(module, "Stream", "A layer that is fed one time step at a time.")
         .def(nb::init<bool, const Layer&, const MatrixArgument&, const MatrixArgument&, Address,
-                      const MatrixArgument&, const StateArgument&>())
+                      const MatrixArgument&, const NormArgument&, const StateArgument&>())
         .def("step", &StreamOwner::step);
     module.def("rmsprop", &rmsprop);
     module.def("trace_step", &trace_step);

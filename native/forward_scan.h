@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include "normal.h"
 #include "scan.h"
 
 namespace gatewise::GATEWISE_ISA {
@@ -18,7 +19,7 @@ struct ForwardRow {
                        // or b alone
     S* gates;          // (GH) or null
     S* c;              // (H) LSTM: updated in place
-    S* saved;          // (H) or null
+    S* saved;          // (V) or null
     S* outputs;        // (P)
 };
 
@@ -40,7 +41,7 @@ struct ForwardRows {
 // bits are the same.
 template <class CellType>
 GATEWISE_INLINE bool takes_input_beside(const Layer& layer, Index scalar_bytes) {
-    if constexpr (!CellType::may_take_input) return false;
+    if (!CellType::may_take_input || layer.layer_norm) return false;
     const Index matrix = (layer.inputs + layer.outputs) * gates_of(layer.cell) * layer.units;
     return matrix * scalar_bytes <= far_bytes && layer.batch > 1;
 }
@@ -59,24 +60,27 @@ void pack_step(const Packed<S, G, V>& to, const Forward<S>& call, Member member)
     pack(to, inputs, to.depth, call.U, units, member);
 }
 
-// x W + b for a chunk of steps of one slice.
+// x W + b for a chunk of steps of one slice; with layer_norm the normalized x W.
 template <class S>
 struct InputProduct {
     const Forward<S>& call;
     const bool beside;
     PlainBuffer<S> W;
     Buffer<S> bias;  // (GH): all that does not depend on x or h
+    Buffer<S> gain;  // (GH), with layer_norm
 
     InputProduct(const Forward<S>& forward, bool input_beside)
         : call(forward),
           beside(input_beside),
           W(beside ? 0 : forward.layer.inputs, gates_of(forward.layer.cell) * forward.layer.units),
-          bias(gates_of(forward.layer.cell) * forward.layer.units) {}
+          bias(gates_of(forward.layer.cell) * forward.layer.units),
+          gain(forward.layer.layer_norm ? gates_of(forward.layer.cell) * forward.layer.units : 0) {}
 
     void pack(Member member) const {
         const Index units = call.layer.units, columns = gates_of(call.layer.cell) * units;
         if (!beside) gatewise::GATEWISE_ISA::pack(*W, call.W, 0, member);
         if (member.index != 0) return;
+        if (call.layer.layer_norm) copy(gain.data(), call.norm.input_gain, columns);
         if (call.bias == nullptr) return clear(bias.data(), columns);
         copy(bias.data(), call.bias, columns);
         if (call.layer.cell ==
@@ -90,12 +94,29 @@ struct InputProduct {
         gatewise::GATEWISE_ISA::multiply(
             *W, Rows<S>{x, count},
             [&](Index, Index column, int width, S* sums) {
-                store(sums, load(bias.data() + column, width));
+                store(sums,
+                      call.layer.layer_norm ? Vector<S>{} : load(bias.data() + column, width));
             },
             [&](Index row, Index column, int width, const S* sums) {
                 store(product[row] + column, load(sums), width);
             },
             nullptr, crew);
+    }
+
+    // Turns x W of one step into its normalized form, times the gain, plus b; the normalized values
+    // and their factor go to `saved`, which may be null.
+    void normalize(S* product, S* saved) const {
+        const Index columns = gates_of(call.layer.cell) * call.layer.units;
+        const SavedRow row = saved_row(call.layer);
+        const Statistics<S> found = statistics(product, columns);
+        if (saved) saved[row.statistics + 1] = found.factor;
+        for_vectors<S>(columns, [&](Index column, int count) {
+            const Vector<S> normal = found.normal(load(product + column, count));
+            if (saved) store(saved + row.input + column, normal, count);
+            store(product + column,
+                  fma(normal, load(gain.data() + column, count), load(bias.data() + column, count)),
+                  count);
+        });
     }
 };
 
@@ -212,10 +233,12 @@ private:
                 upcoming.add(x_at(row, t), call_.layer.inputs);
             }
             if (call_.gates) upcoming.add(call_.gates + at * gates_ * H, gates_ * H);
-            if (call_.saved) upcoming.add(call_.saved + at * H, H);
+            if (call_.saved) upcoming.add(saved_at(at), saved_row(call_.layer).columns);
             upcoming.add(call_.outputs + at * width(), width());
         }
     }
+
+    S* saved_at(Index at) const { return call_.saved + at * saved_row(call_.layer).columns; }
 
     const S* x_at(Index row, Index t) const {
         return call_.x.data + row * call_.x.batch_stride + t * call_.x.time_stride;
@@ -233,7 +256,19 @@ private:
             }
         }
         input_.multiply(x, products, count, place.crew);
+        if (call_.layer.layer_norm) normalize_inputs(place, first, last);
         place.crew.barrier();
+    }
+
+    void normalize_inputs(const Place& place, Index first, Index last) const {
+        for (Index row = place.rows.begin; row < place.rows.end; ++row) {
+            for (Index step = first; step < last; ++step) {
+                const Index t = time_at(call_.layer, step);
+                if (!is_real(call_.mask, call_.layer, row, t)) continue;
+                input_.normalize(product_at(place, row, step, first),
+                                 call_.saved ? saved_at(row * call_.layer.time + t) : nullptr);
+            }
+        }
     }
 
     void run_step(const Place& place, Index step, Index first_step, const S** h, const S** seen,
@@ -246,7 +281,7 @@ private:
             const S*& before = h[row - place.rows.begin];
             S* const outputs = call_.outputs + at * P;
             S* const gates = call_.gates ? call_.gates + at * gates_ * H : nullptr;
-            S* const saved = call_.saved ? call_.saved + at * H : nullptr;
+            S* const saved = call_.saved ? saved_at(at) : nullptr;
             S* const c = call_.final_state[1] ? call_.final_state[1] + row * H : nullptr;
             if (is_real(call_.mask, call_.layer, row, t)) {
                 const S* const dropout = call_.dropout ? call_.dropout + row * P : nullptr;
@@ -257,8 +292,8 @@ private:
             } else if (place.first()) {
                 copy(outputs, before, P);
                 if (gates) clear(gates, gates_ * H);
+                if (saved) clear(saved, saved_row(call_.layer).columns);
                 if (saved && c) copy(saved, c, H);
-                if (saved && !c) clear(saved, H);
             }
             before = outputs;
         }

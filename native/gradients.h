@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "scan.h"
+#include "gain_sums.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -21,6 +21,7 @@ struct WeightProduct {
     Seen seen;
     Range right;           // columns of a row of grad_product
     bool reset_candidate;  // the right side's candidate part is multiplied by r
+    Index origin = 0;      // the column of a row of grad_product that is column 0 of the result
 };
 
 template <class S>
@@ -49,6 +50,7 @@ public:
                     run_product(products_[product], group, Member{int(task % parts), int(parts)},
                                 workplace);
                 }
+                if (call_.layer.layer_norm) sum_gains(group, Member{int(task % parts), int(parts)});
             }
         });
     }
@@ -65,7 +67,7 @@ private:
     Index most_results() const { return larger(call_.layer.inputs + 1 + width(), units()); }
     // A step's row of grad_product.
     const S* row(Index step) const {
-        return call_.grad_product + step * gradient_columns(call_.layer);
+        return call_.grad_product + step * gradient_row(call_.layer).columns;
     }
     // An odd number of cache lines, so that the steps of one column spread over the sets of the
     // cache.
@@ -112,14 +114,20 @@ private:
 
     void list_products() {
         const bool bias = call_.grad_bias != nullptr;
-        const Range gates = {0, columns()}, projected = {columns(), columns() + width()};
+        const GradientRow row = gradient_row(call_.layer);
+        const Range gates = {0, columns()};
         const auto add = [&](WeightProduct product) { products_[products_count_++] = product; };
+        const auto add_whole = [&](bool with_input, Seen seen, Index first, Index count) {
+            add({with_input, false, seen, {first, first + count}, false, first});
+        };
+        if (call_.layer.projected) add_whole(false, Seen::shown, row.hidden, width());
+        if (call_.layer.layer_norm) {
+            add_whole(true, Seen::nothing, row.input, columns());
+            return add_whole(false, Seen::state, row.recurrent, columns());
+        }
         switch (call_.layer.cell) {
             case Cell::lstm:
-            case Cell::simple_rnn:
-                add({true, bias, Seen::state, gates, false});
-                if (call_.layer.projected) add({false, false, Seen::shown, projected, false});
-                return;
+            case Cell::simple_rnn: return add({true, bias, Seen::state, gates, false});
             case Cell::gru_reset_after:
                 add({true, bias, Seen::nothing, gates, false});
                 return add({false, bias, Seen::state, gates, true});
@@ -170,17 +178,25 @@ private:
             announce(product, columns, steps + after, smaller(depth, last_step - after), upcoming);
             add_block(product, columns, steps + step, after - step, workplace, upcoming);
         }
-        // Where column 0 of the result stands in a row of grad_product.
-        const Index origin = product.seen == Seen::shown ? first : 0;
         const Panel whole = {nullptr, results, columns.end - columns.begin};
         for (Index tile = 0; tile < whole.tiles(); ++tile) {
             const Index column = columns.begin + whole.first_unit(tile);
             const Index width = whole.vectors(tile) * lanes<S>;
             const S* from = workplace.results.data() + whole.first_unit(tile) * results;
             for (Index row = 0; row < results; ++row, from += width) {
-                copy(result(product, group, row) + (column - origin), from,
+                copy(result(product, group, row) + (column - product.origin), from,
                      smaller(width, columns.end - column));
             }
+        }
+    }
+
+    // One group's gradients of b and of the gains, for this member's share of their columns.
+    void sum_gains(Index group, Member member) const {
+        GainSums<S> sums(call_, group, member);
+        const Index last_step = group_ends_.data()[group];
+        for (Index at = group == 0 ? 0 : group_ends_.data()[group - 1]; at < last_step; ++at) {
+            const Index step = steps_.data()[at];
+            sums.add(row(step), call_.saved + step * saved_row(call_.layer).columns);
         }
     }
 
@@ -209,7 +225,7 @@ private:
     }
 
     // What a step's projection multiplied.
-    const S* shown(Index step) const { return row(step) + columns() + width(); }
+    const S* shown(Index step) const { return row(step) + gradient_row(call_.layer).shown; }
 
     Index results_of(const WeightProduct& product) const {
         return (product.with_input ? call_.layer.inputs : 0) + (product.with_bias ? 1 : 0) +
@@ -313,6 +329,7 @@ void input_gradient(const InputGradient<S>& call) {
     const Index blocks = (rows + block - 1) / block;
     const int threads = useful_threads(layer.threads, blocks,
                                        double(rows) * double(columns) * double(layer.inputs));
+    const GradientRow row_of = gradient_row(layer);
     const PlainBuffer<S> W(columns, layer.inputs);
     parallel(threads, [&](Member member) {
         pack(*W, transposed(call.W), 0, member);
@@ -323,7 +340,7 @@ void input_gradient(const InputGradient<S>& call) {
             const S* pointers[block];
             const Index count = smaller(block, rows - first);
             for (Index row = 0; row < count; ++row)
-                pointers[row] = call.grad_product + (first + row) * gradient_columns(layer);
+                pointers[row] = call.grad_product + (first + row) * row_of.columns + row_of.input;
             multiply(
                 *W, Rows<S>{pointers, count}, FromZero<S, 1>{},
                 [&](Index row, Index unit, int width, const S* sums) {

@@ -29,6 +29,7 @@ struct Layer {
     Activation recurrent_activation;  // of the gates
     bool reverse;                     // process t = T-1 ... 0; arrays stay indexed by their own t
     bool projected;                   // LSTM: h' = (o squash(c')) projection
+    bool layer_norm;                  // LSTM: x W, h U and the c that is shown are normalized
     Index batch, time, inputs, units;
     Index outputs;  // P
     int threads;    // at most this many; the bits of the result do not depend on it
@@ -48,6 +49,17 @@ struct Sequence {
     Index batch_stride, time_stride;
 };
 
+// The weights of a layer with layer_norm; null without.
+template <class S>
+struct LayerNorm {
+    const S *input_gain, *recurrent_gain;  // (GH) each
+    const S *cell_gain, *cell_bias;        // (H) each
+};
+
+// A row of V numbers is what a step saves beside the gates: an LSTM's c (H), or h U_h + b'_h (H) of
+// a GRU with reset_after; nothing of other cells. With layer_norm there follow the normalized h U
+// and x W, before their gains (GH each), and a line of 16 of which four are used: the factors of h
+// U and of x W, 1 / sqrt(variance + epsilon), and the mean and the factor of c'.
 template <class S>
 struct Forward {
     Layer layer;
@@ -56,18 +68,20 @@ struct Forward {
     Matrix<S> U;           // (P, GH)
     const S* bias;         // (GH), GRU with reset_after (2, GH); null: none
     Matrix<S> projection;  // (H, P), of a projected layer
-    const S* state[2];     // h (B, P), and an LSTM's c (B, H)
-    const bool* mask;      // (B, T), true where a step is real; null: everywhere
-    const S* dropout;      // (B, P), multiplies h in the recurrent product; null: ones
-    S* outputs;            // (B, T, P): h after step t
+    LayerNorm<S> norm;
+    const S* state[2];  // h (B, P), and an LSTM's c (B, H)
+    const bool* mask;   // (B, T), true where a step is real; null: everywhere
+    const S* dropout;   // (B, P), multiplies h in the recurrent product; null: ones
+    S* outputs;         // (B, T, P): h after step t
     S* final_state[2];  // h (B, P), and an LSTM's c (B, H), after the last processed step; may be
                         // the memory of `state`
     S* gates;           // (B, T, GH) activated, zero at masked steps; null: not wanted
-    S* saved;  // (B, T, H): LSTM c, GRU with reset_after h U_h + b'_h; null with gates, or by cell
+    S* saved;           // (B, T, V); null with gates, or by cell
 };
 
-// A row of R numbers is what a step's way back leaves to the weights' gradients: dL/dP (GH) and, of
-// a projected layer, dL/dh (P), all that reaches h after the step, and o squash(c') (H).
+// A row of R numbers is what a step's way back leaves to the weights' gradients: dL/dP (GH); with
+// layer_norm dL/d(h U) (GH), dL/dn of the normalized c' = n (H) and dL/d(x W) (GH); and of a
+// projected layer dL/dh (P), all that reaches h after the step, and o squash(c') (H).
 template <class S>
 struct BackwardScan {
     Layer layer;
@@ -75,17 +89,18 @@ struct BackwardScan {
     const S* grad_final[2];  // (B, P), (B, H); null: zeros
     const S* outputs;        // (B, T, P), gates and saved: as the forward pass wrote them
     const S* gates;          // (B, T, GH)
-    const S* saved;          // (B, T, H); null where the cell has none
+    const S* saved;          // (B, T, V); null where the cell has none
     Matrix<S> U;             // (P, GH)
     Matrix<S> projection;    // (H, P), of a projected layer
-    const S* state[2];       // (B, P), (B, H)
-    const bool* mask;        // (B, T); null: every step is real
-    const S* dropout;        // (B, P); null: ones
-    const S* scale;          // (T): factor on what step t hands to the step before it; null: ones
-    Path path;               // which way the cotangent may take through U
-    S* grad_product;         // (B, T, R): dL/dP, zero at masked steps
-    S* grad_state[2];        // (B, P), (B, H): cotangents of the initial state
-    S* norms;  // (B, T, states): ||dL/dh_t||, and an LSTM's ||dL/dc_t||; null: not wanted
+    LayerNorm<S> norm;
+    const S* state[2];  // (B, P), (B, H)
+    const bool* mask;   // (B, T); null: every step is real
+    const S* dropout;   // (B, P); null: ones
+    const S* scale;     // (T): factor on what step t hands to the step before it; null: ones
+    Path path;          // which way the cotangent may take through U
+    S* grad_product;    // (B, T, R): dL/dP, zero at masked steps
+    S* grad_state[2];   // (B, P), (B, H): cotangents of the initial state
+    S* norms;           // (B, T, states): ||dL/dh_t||, and an LSTM's ||dL/dc_t||; null: not wanted
 };
 
 // The sum over N = B T steps (all), or one result for each sample or each time step: the outputs
@@ -97,6 +112,7 @@ struct WeightGradient {
     Sequence<S> x;          // (B, T, I)
     const S* outputs;       // (B, T, P)
     const S* gates;         // (B, T, GH)
+    const S* saved;         // (B, T, V) with layer_norm
     const S* grad_product;  // (B, T, R)
     const S* state;         // (B, P): the initial h
     const bool* mask;       // (B, T); null: every step is real
@@ -105,6 +121,7 @@ struct WeightGradient {
     S* grad_U;              // (., P, GH)
     S* grad_bias;           // (., GH), GRU with reset_after (., 2, GH); null: no bias
     S* grad_projection;     // (., H, P), of a projected layer
+    S* grad_norm[4];        // as LayerNorm, (., GH), (., GH), (., H), (., H); null without
 };
 
 template <class S>
@@ -173,7 +190,7 @@ struct Kernels {
     void (*input_gradient)(const InputGradient<S>&);
     void (*rmsprop)(const Rmsprop<S>&);
 
-    // Of the call, a stream takes the layer, W, U, bias and projection, which it copies, and
+    // Of the call, a stream takes the layer and the weights, which it copies, and
     // `state`, which must outlive it: every step overwrites the state with what follows it.
     Stream<S>* (*open_stream)(const Forward<S>&);
     void (*step_stream)(Stream<S>&, const StreamStep<S>&);

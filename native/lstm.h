@@ -17,6 +17,7 @@ template <class S, class Activations>
 class LstmForward {
 public:
     static constexpr bool may_take_input = true;
+    static constexpr int gates = 4;
 
     LstmForward(const Forward<S>& call, Activations activations)
         : activations_(activations),
@@ -41,8 +42,27 @@ public:
             rows.upcoming, place.crew);
     }
 
-private:
-    void update(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
+    // Calls `take(row, column, count, sum)` with each vector of h U.
+    template <class Take>
+    void multiply_recurrent(const Place& place, const ForwardRows<S>& rows,
+                            const Take& take) const {
+        const Index H = call_.layer.units;
+        multiply(
+            *U_, Rows<S>{rows.seen, rows.count}, FromZero<S, gates>{},
+            [&](Index row, Index unit, int count, const S* sums) {
+                for (int gate = 0; gate < gates; ++gate)
+                    take(row, gate * H + unit, count, load(sums + gate * lanes<S>));
+            },
+            rows.upcoming, place.crew);
+    }
+
+    // What a step hands to its h'.
+    struct Remembered {
+        Vector<S> o, c;
+    };
+
+    // Everything up to c', from the sums of the gates.
+    Remembered remember(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
         const Index H = call_.layer.units;
         const Activation squash = activations_.activation, gate = activations_.recurrent_activation;
         const Vector<S> i = activate<S>(gate, load(sums));
@@ -51,13 +71,21 @@ private:
         const Vector<S> o = activate<S>(gate, load(sums + 3 * lanes<S>));
         const Vector<S> c = fma(f, load(at.c + unit, count), i * g);
         store(at.c + unit, c, count);
-        store(at.outputs + unit, o * activate<S>(squash, c), count);
-        if (at.gates == nullptr) return;
+        if (at.gates == nullptr) return {o, c};
         store(at.gates + unit, i, count);
         store(at.gates + H + unit, f, count);
         store(at.gates + 2 * H + unit, g, count);
         store(at.gates + 3 * H + unit, o, count);
         store(at.saved + unit, c, count);
+        return {o, c};
+    }
+
+    Vector<S> squash(Vector<S> c) const { return activate<S>(activations_.activation, c); }
+
+private:
+    void update(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
+        const Remembered now = remember(at, unit, count, sums);
+        store(at.outputs + unit, now.o * squash(now.c), count);
     }
 
     [[no_unique_address]] const Activations activations_;
@@ -68,6 +96,8 @@ private:
 template <class S, class Activations>
 class LstmBackward {
 public:
+    static constexpr int gates = 4;
+
     LstmBackward(const BackwardScan<S>& call, Activations activations)
         : activations_(activations), call_(call), U_(call.path, call.U, 0, 4, call.layer) {}
 
@@ -82,6 +112,11 @@ public:
             rows.pointers[row] = at.grad_product;
         }
         place.crew.barrier();
+        multiply_recurrent(place, rows);
+    }
+
+    // Sends the cotangents at rows.pointers through U.
+    void multiply_recurrent(const Place& place, const BackwardRows<S>& rows) const {
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         const BackwardRow<S>& at = rows.row[row];
@@ -90,24 +125,41 @@ public:
                     });
     }
 
-private:
-    void differentiate(const BackwardRow<S>& at, Index unit, int count, S scale) const {
+    // Goes back through h' = o shown: dL/dP of o. Returns `grad` + dL/dc', the part that comes
+    // through what was shown, squash(c').
+    Vector<S> differentiate_shown(const BackwardRow<S>& at, Index unit, int count, Vector<S> shown,
+                                  Vector<S> grad) const {
+        const Index H = call_.layer.units;
+        const Vector<S> o = load(at.gates + 3 * H + unit, count);
+        const Vector<S> grad_shown = load(at.grad_shown + unit, count);
+        if (at.shown) store(at.shown + unit, o * shown, count);
+        store(at.grad_product + 3 * H + unit,
+              grad_shown * shown * slope<S>(activations_.recurrent_activation, o), count);
+        return fma(grad_shown * o, slope<S>(activations_.activation, shown), grad);
+    }
+
+    // Goes back through c' = f c + i g.
+    void differentiate_memory(const BackwardRow<S>& at, Index unit, int count, Vector<S> grad_c,
+                              S scale) const {
         const Index H = call_.layer.units;
         const Activation squash = activations_.activation, gate = activations_.recurrent_activation;
         const Vector<S> i = load(at.gates + unit, count), f = load(at.gates + H + unit, count);
-        const Vector<S> g = load(at.gates + 2 * H + unit, count),
-                        o = load(at.gates + 3 * H + unit, count);
-        const Vector<S> squashed = activate<S>(squash, load(at.saved + unit, count));
-        const Vector<S> grad_shown = load(at.grad_shown + unit, count);
-        const Vector<S> grad_c =
-            fma(grad_shown * o, slope<S>(squash, squashed), load(at.grad_c + unit, count));
+        const Vector<S> g = load(at.gates + 2 * H + unit, count);
         store(at.grad_product + unit, grad_c * g * slope<S>(gate, i), count);
         store(at.grad_product + H + unit, grad_c * load(at.c + unit, count) * slope<S>(gate, f),
               count);
         store(at.grad_product + 2 * H + unit, grad_c * i * slope<S>(squash, g), count);
-        store(at.grad_product + 3 * H + unit, grad_shown * squashed * slope<S>(gate, o), count);
         store(at.grad_c + unit, grad_c * f * scale, count);
-        if (at.shown) store(at.shown + unit, o * squashed, count);
+    }
+
+    Vector<S> squash(Vector<S> c) const { return activate<S>(activations_.activation, c); }
+
+private:
+    void differentiate(const BackwardRow<S>& at, Index unit, int count, S scale) const {
+        const Vector<S> shown = squash(load(at.saved + unit, count));
+        const Vector<S> grad_c =
+            differentiate_shown(at, unit, count, shown, load(at.grad_c + unit, count));
+        differentiate_memory(at, unit, count, grad_c, scale);
     }
 
     [[no_unique_address]] const Activations activations_;

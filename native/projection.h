@@ -84,16 +84,17 @@ public:
 
     void step_backward(const Place& place, const BackwardRows<S>& rows) const {
         const Index H = call_.layer.units, P = call_.layer.outputs;
-        const Index columns = gates_of(call_.layer.cell) * H;
+        const GradientRow row_of = gradient_row(call_.layer);
         const Range own = place.units<S>(P);
         S* const grad_shown = grad_shown_.data() + place.common * padded<S>(rows_ * H);
         BackwardRow<S>* const showing = showing_.data() + place.own * padded<BackwardRow<S>>(rows_);
         for (Index row = 0; row < rows.count; ++row) {
             BackwardRow<S>& at = showing[row] = rows.row[row];
             at.grad_shown = grad_shown + row * H;
-            at.shown = at.grad_product + columns + P;
+            at.shown = at.grad_product + row_of.shown;
             // Kept for the projection's own gradient: the step before overwrites grad_h.
-            copy(at.grad_product + columns + own.begin, at.grad_h + own.begin, own.end - own.begin);
+            copy(at.grad_product + row_of.hidden + own.begin, at.grad_h + own.begin,
+                 own.end - own.begin);
             rows.pointers[row] = at.grad_h;
         }
         place.crew.barrier();

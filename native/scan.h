@@ -17,10 +17,36 @@ GATEWISE_INLINE Index gates_of(Cell cell) {
     return cell == Cell::lstm ? 4 : cell == Cell::simple_rnn ? 1 : 3;
 }
 
-// The numbers of a step's row of BackwardScan::grad_product.
-GATEWISE_INLINE Index gradient_columns(const Layer& layer) {
-    const Index further = layer.projected ? layer.outputs + layer.units : 0;
-    return gates_of(layer.cell) * layer.units + further;
+// Where the parts of a row of BackwardScan::grad_product begin, and how many numbers it has.
+struct GradientRow {
+    Index recurrent, cell, input, hidden, shown, columns;
+};
+
+GATEWISE_INLINE GradientRow gradient_row(const Layer& layer) {
+    const Index H = layer.units, columns = gates_of(layer.cell) * H;
+    GradientRow row = {0, columns, 0, columns, columns, columns};
+    if (layer.layer_norm) {
+        row.recurrent = columns;
+        row.cell = row.recurrent + columns;
+        row.input = row.cell + H;
+        row.columns = row.hidden = row.input + columns;
+    }
+    if (layer.projected) {
+        row.shown = row.hidden + layer.outputs;
+        row.columns = row.shown + H;
+    }
+    return row;
+}
+
+// The same of a row of Forward::saved; `statistics` are four numbers.
+struct SavedRow {
+    Index recurrent, input, statistics, columns;
+};
+
+GATEWISE_INLINE SavedRow saved_row(const Layer& layer) {
+    const Index H = layer.units, columns = gates_of(layer.cell) * H;
+    if (!layer.layer_norm) return {H, H, H, H};
+    return {H, H + columns, H + 2 * columns, H + 2 * columns + 16};
 }
 
 // The time index of a processing step.
@@ -107,15 +133,17 @@ GATEWISE_INLINE Slices slices_of(const Layer& layer, bool may_meet) {
     return {layer.batch, by_rows, false};
 }
 
+// Rows that are normalized are not taken apart.
 template <class S>
 GATEWISE_INLINE Slices slices_of(const Forward<S>& call) {
-    return slices_of(call.layer, true);
+    return slices_of(call.layer, !call.layer.layer_norm);
 }
 
-// The norms of whole rows and the ways past U are not taken apart.
+// Neither are the norms of whole rows and the ways past U.
 template <class S>
 GATEWISE_INLINE Slices slices_of(const BackwardScan<S>& call) {
-    return slices_of(call.layer, call.path == Path::full && call.norms == nullptr);
+    return slices_of(call.layer,
+                     !call.layer.layer_norm && call.path == Path::full && call.norms == nullptr);
 }
 
 }  // namespace gatewise::GATEWISE_ISA
