@@ -362,7 +362,7 @@ def own_step(name: str, inputs: int, units: int) -> Callable[[int], object]:
     weights = [weight.detach() for weight in layer.weight_list()]
     state = [torch.zeros(1, units), torch.zeros(1, units)]
     x, signal = torch.randn(1, 1, inputs), [torch.randn(1, units), None]
-    given = Pass(layer.specification, "cpu", x, weights, state, None, None)
+    given = Pass(layer.specification, "cpu", x, weights, state, None)
     step = TraceStep(given, get(name).path)  # pyright: ignore[reportAttributeAccessIssue]
     trace = step.zeros(given)
 

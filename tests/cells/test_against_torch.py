@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gatewise.cells import Specification, input_product, reorder_gates, scan
+from gatewise.cells import NO_NOISE, Noise, Specification, input_product, reorder_gates, scan
 
 SIZES = [(1, 1, 1, 1), (3, 7, 5, 4), (2, 1, 3, 63), (1, 9, 2, 3)]
 
@@ -54,7 +54,7 @@ def test_equation_equals_torch(
     final_peer = final_peer if cell == "lstm" else (final_peer,)
 
     product = input_product(x, weights, None, specification)
-    run = scan(product, weights, state, None, None, specification)
+    run = scan(product, weights, state, None, NO_NOISE, specification)
 
     assert torch.allclose(run.outputs, outputs_peer, rtol=1e-12, atol=1e-13)
     for ours, theirs in zip(run.final_state, final_peer, strict=True):
@@ -81,10 +81,12 @@ def test_reverse_is_the_flipped_sequence(cell: str) -> None:
     x = torch.randn(2, 5, 2)
     state = [torch.randn(2, units) for _ in Specification(cell).states]
     backwards = Specification(cell, reverse=True)
-    run = scan(input_product(x, weights, None, backwards), weights, state, None, None, backwards)
+    run = scan(
+        input_product(x, weights, None, backwards), weights, state, None, NO_NOISE, backwards
+    )
     forwards = Specification(cell)
     flipped = input_product(x.flip(1), weights, None, forwards)
-    expected = scan(flipped, weights, state, None, None, forwards)
+    expected = scan(flipped, weights, state, None, NO_NOISE, forwards)
     assert torch.equal(run.outputs, expected.outputs.flip(1))
     assert torch.equal(run.final_state[0], expected.final_state[0])
 
@@ -111,7 +113,7 @@ def test_gradcheck(cell: str, reset_after: bool, reverse: bool) -> None:
     def run(x: Tensor, W: Tensor, U: Tensor, b: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         weights = [W, U, b]
         product = input_product(x, weights, mask, specification)
-        result = scan(product, weights, state, mask, dropout, specification)
+        result = scan(product, weights, state, mask, Noise(dropout), specification)
         return result.outputs, *result.final_state
 
     assert torch.autograd.gradcheck(run, (*tensors, *state))
@@ -129,9 +131,9 @@ def test_masked_steps_carry_the_state_and_hide_nan(cell: str) -> None:
     state = [torch.randn(1, 3) for _ in specification.states]
     mask = torch.tensor([[True, False, True, True]])
     product = input_product(x, weights, mask, specification)
-    run = scan(product, weights, state, mask, None, specification)
+    run = scan(product, weights, state, mask, NO_NOISE, specification)
     shorter = input_product(x[:, [0, 2, 3]], weights, None, specification)
-    expected = scan(shorter, weights, state, None, None, specification)
+    expected = scan(shorter, weights, state, None, NO_NOISE, specification)
     assert torch.allclose(run.outputs[:, [0, 2, 3]], expected.outputs)
     assert torch.equal(run.outputs[:, 1], run.outputs[:, 0])
     assert torch.allclose(run.final_state[-1], expected.final_state[-1])

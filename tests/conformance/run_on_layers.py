@@ -28,7 +28,7 @@ from keras.src.testing import test_case
 
 import gatewise
 from gatewise import layers, losses, models
-from gatewise.layers.noise import Noise
+from gatewise.layers.noise import NoiseSource
 from gatewise.layers.registered import describe, from_description
 
 OPS = SimpleNamespace(
@@ -50,7 +50,7 @@ def _map_names() -> None:
     keras.src.layers = layers
     keras.src.initializers = layers.initializers
     keras.src.ops = test_case.ops = OPS
-    keras.src.backend.random.SeedGenerator = Noise
+    keras.src.backend.random.SeedGenerator = NoiseSource
     dropout_rnn_cell.DropoutRNNCell = layers.DropoutRNNCell
     keras.src.models.Sequential = models.Sequential
     keras.src.models.Functional = models.Functional
@@ -72,8 +72,8 @@ def _symbol(shape: Any, dtype: str, sparse: bool, ragged: bool) -> layers.Input:
     return layers.Input(shape[1:], batch_size=shape[0], dtype=dtype)
 
 
-def _seed_generators(layer: torch.nn.Module) -> list[Noise]:
-    return [module for module in layer.modules() if isinstance(module, Noise)]
+def _seed_generators(layer: torch.nn.Module) -> list[NoiseSource]:
+    return [module for module in layer.modules() if isinstance(module, NoiseSource)]
 
 
 @contextlib.contextmanager

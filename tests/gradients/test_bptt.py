@@ -69,8 +69,8 @@ def test_outputs_states_and_input_gradients_keep_their_bits(
     def gradients(how: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         x, W, U, *state = (tensor.to(dtype).requires_grad_() for tensor in draw)
         mask = torch.arange(steps) < torch.tensor([[steps], [9]])
-        choice = choose(Request.of(x, [W, U], specification, mask, None, kernel))
-        given = Pass(specification, choice.kernel, x, [W, U], state, mask, None)
+        choice = choose(Request.of(x, [W, U], specification, mask, kernel=kernel))
+        given = Pass(specification, choice.kernel, x, [W, U], state, mask)
         outputs, final = how(given)
         results = [outputs, *final]
         grads = torch.autograd.grad(results, [x, *state, W, U], cotangents)
@@ -137,7 +137,7 @@ def test_the_way_back_runs_as_many_segments_as_the_programme_says(
     W = torch.randn(2, 3, requires_grad=True)
     given = Pass(
         Specification("simple_rnn"), "reference", torch.randn(1, steps, 2),
-        [W, torch.randn(3, 3)], [torch.zeros(1, 3)], None, None,
+        [W, torch.randn(3, 3)], [torch.zeros(1, 3)], None,
     )  # fmt: skip
     outputs, _ = checkpointed(given, room)
     outputs.sum().backward()
@@ -158,7 +158,7 @@ def test_only_kept_states_and_no_gates_are_saved() -> None:
     given = Pass(
         Specification("lstm"), "reference", torch.randn(1, steps, 2),
         [torch.randn(2, 16, requires_grad=True), torch.randn(4, 16)],
-        [torch.zeros(1, 4), torch.zeros(1, 4)], None, None,
+        [torch.zeros(1, 4), torch.zeros(1, 4)], None,
     )  # fmt: skip
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         checkpointed(given, "sqrt")

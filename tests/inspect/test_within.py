@@ -68,7 +68,7 @@ def test_gates_and_memory_pass_the_gradients_of_the_equation(
     state = [torch.randn(3, 3).double() for _ in range(2)]
     weights = layer.weight_list()
     product = cells.input_product(X, weights, mask, layer.specification)
-    scan = cells.scan(product, weights, state, mask, None, layer.specification)
+    scan = cells.scan(product, weights, state, mask, cells.NO_NOISE, layer.specification)
     _, gates = return_gates(layer, X, mask=mask, initial_state=state)
     _, memory = return_cell_sequence(layer, X, mask=mask, initial_state=state)
     torch.testing.assert_close(memory, scan.saved, rtol=1e-10, atol=1e-12)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gatewise.activations import KERNEL_NAMES
-from gatewise.cells import GATES, Specification
+from gatewise.cells import GATES, NO_NOISE, Noise, Specification
 from gatewise.kernels import cpu, ops
 
 pytestmark = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
@@ -117,8 +117,8 @@ def run(
     mask = mask_of(call.mask, batch, steps, random)
     if mask is not None:
         x[~mask] = float("nan")
-    dropout = (draw(batch, units) > -0.5).to(dtype) / 0.7 if call.dropout else None
-    fixed = (mask, dropout, call.specification, kernel)
+    noise = Noise((draw(batch, units) > -0.5).to(dtype) / 0.7) if call.dropout else NO_NOISE
+    fixed = (mask, noise, call.specification, kernel)
     grad_outputs = draw(batch, steps, units) if call.cotangents else None
     grad_final = [draw(batch, units) for _ in state]
     scale = torch.rand(steps, generator=random).to(dtype) if call.scale else None

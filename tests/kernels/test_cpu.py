@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gatewise import cells
-from gatewise.cells import Specification
+from gatewise.cells import NO_NOISE, Noise, Specification
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels import cpu, reference
 
@@ -40,7 +40,7 @@ class Problem:
     weights: list[Tensor]
     state: list[Tensor]
     mask: Tensor | None
-    dropout: Tensor | None
+    noise: Noise
     grad_outputs: Tensor
     grad_final: list[Tensor]
     scale: Tensor | None = None
@@ -52,9 +52,9 @@ class Problem:
         changed = {
             name: [cast(item) for item in value] if isinstance(value, list) else cast(value)
             for name, value in vars(self).items()
-            if name != "specification"
+            if name not in ("specification", "noise")
         }
-        return replace(self, **changed)
+        return replace(self, **changed, noise=self.noise.to(dtype))
 
 
 def make_problem(
@@ -87,7 +87,7 @@ def make_problem(
         weights=weights,
         state=[normal(batch, units) for _ in specification.states],
         mask=mask,
-        dropout=(normal(batch, units) > -0.5).double() / 0.7 if masked else None,
+        noise=Noise((normal(batch, units) > -0.5).double() / 0.7) if masked else NO_NOISE,
         grad_outputs=normal(batch, time, units),
         grad_final=[normal(batch, units) for _ in specification.states],
         scale=torch.rand(time, generator=random, dtype=torch.float64) if masked else None,
@@ -104,12 +104,12 @@ def run(
 ) -> dict[str, Tensor]:
     """Run all four functions of a kernel; the results by name."""
     p = problem
-    shared = (p.weights, p.state, p.mask, p.dropout, p.specification)
+    shared = (p.weights, p.state, p.mask, p.noise, p.specification)
     outputs, final, gates, saved = kernel.forward(p.x, *shared, True)
     grad_product, grad_state, norms = kernel.backward_scan(
         p.grad_outputs, p.grad_final, outputs, gates, saved, *shared, p.scale, path, measured
     )
-    gradients = kernel.weight_gradient(p.x, outputs, gates, grad_product, *shared, reduce)
+    gradients = kernel.weight_gradient(p.x, outputs, gates, saved, grad_product, *shared, reduce)
     grad_x = kernel.input_gradient(grad_product, p.weights, p.specification)
     if p.mask is not None and p.specification.cell != "lstm" and saved.numel():
         saved = torch.where(p.mask.unsqueeze(-1), saved, 0)  # unspecified there
@@ -175,7 +175,7 @@ def test_autograd_on_the_equation_gives_the_same(
         problem.weights,
         problem.state,
         problem.mask,
-        problem.dropout,
+        problem.noise,
         problem.specification,
     )
     results = [scan.outputs, *scan.final_state]
@@ -229,7 +229,7 @@ def test_activations(
 @each_cell
 def test_absent_cotangents_are_zeros(specification: Specification) -> None:
     p = make_problem(specification, (3, 4, 5, 6))
-    shared = (p.weights, p.state, None, None, p.specification)
+    shared = (p.weights, p.state, None, NO_NOISE, p.specification)
     outputs, _, gates, saved = cpu.forward(p.x, *shared, True)
 
     def scan(grad_outputs: Tensor | None, grad_final: list[Tensor | None]) -> Tensor:
@@ -248,7 +248,7 @@ def test_inference_keeps_nothing_and_computes_the_same(
     specification: Specification, masked: bool
 ) -> None:
     p = make_problem(specification, (5, 9, 4, 30), masked=masked)
-    arguments = (p.x, p.weights, p.state, p.mask, p.dropout, p.specification)
+    arguments = (p.x, p.weights, p.state, p.mask, p.noise, p.specification)
     outputs, final, gates, saved = cpu.forward(*arguments, False)
     expected = cpu.forward(*arguments, True)
     assert gates.numel() == saved.numel() == 0
@@ -322,7 +322,7 @@ def test_a_row_is_the_same_alone(specification: Specification, dtype: torch.dtyp
             x=problem.x[one],
             state=[s[one] for s in problem.state],
             mask=problem.mask[one],
-            dropout=problem.dropout[one],
+            noise=problem.noise.rows(one),
             grad_outputs=problem.grad_outputs[one],
             grad_final=[g[one] for g in problem.grad_final],
         )
@@ -334,12 +334,13 @@ def test_a_row_is_the_same_alone(specification: Specification, dtype: torch.dtyp
 @pytest.mark.parametrize("needs_backward", [False, True])
 def test_two_chunks_equal_the_whole(specification: Specification, needs_backward: bool) -> None:
     p = make_problem(specification, (4, 11, 9, 37), masked=True).to(torch.float32)
-    whole = cpu.forward(p.x, p.weights, p.state, p.mask, p.dropout, specification, needs_backward)
+    whole = cpu.forward(p.x, p.weights, p.state, p.mask, p.noise, specification, needs_backward)
     for cut in (1, 4, 10):
         state, outputs = p.state, []
         for part in (slice(None, cut), slice(cut, None)):
+            noise = p.noise.piece(*part.indices(11)[:2])
             chunk = cpu.forward(
-                p.x[:, part], p.weights, state, p.mask[:, part], p.dropout, specification,
+                p.x[:, part], p.weights, state, p.mask[:, part], noise, specification,
                 needs_backward,
             )  # fmt: skip
             outputs.append(chunk[0])
@@ -352,13 +353,15 @@ def test_two_chunks_equal_the_whole(specification: Specification, needs_backward
 @each_cell
 def test_the_way_back_in_two_chunks_equals_the_whole(specification: Specification) -> None:
     p = make_problem(specification, (4, 11, 9, 37)).to(torch.float32)
-    outputs, _, gates, saved = cpu.forward(p.x, p.weights, p.state, None, None, specification, True)
+    outputs, _, gates, saved = cpu.forward(
+        p.x, p.weights, p.state, None, NO_NOISE, specification, True
+    )
 
     def scan(part: slice, state: list[Tensor], grad_final: list[Tensor]):
         kept = saved[:, part] if saved.numel() else saved
         return cpu.backward_scan(
             p.grad_outputs[:, part], grad_final, outputs[:, part], gates[:, part], kept,
-            p.weights, state, None, None, specification, None, "full", False,
+            p.weights, state, None, NO_NOISE, specification, None, "full", False,
         )  # fmt: skip
 
     whole, grad_state, _ = scan(slice(None), p.state, p.grad_final)
@@ -455,7 +458,7 @@ def test_what_is_not_supported_is_said() -> None:
 
 def test_refused_input_is_named() -> None:
     p = make_problem(Specification("lstm"), (2, 3, 4, 5))
-    arguments = (p.state, None, None, p.specification, False)
+    arguments = (p.state, None, NO_NOISE, p.specification, False)
     with pytest.raises(UnsupportedError, match=r"not torch.float16.*kernel='reference'"):
         cpu.forward(p.x.half(), p.weights, *arguments)
     with pytest.raises(InputError, match=r"expected W of shape \(4, 20\).*got \(4, 19\)"):

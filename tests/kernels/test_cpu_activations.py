@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gatewise.cells import Specification
+from gatewise.cells import NO_NOISE, Specification
 from gatewise.kernels import cpu
 
 pytestmark = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
@@ -73,7 +73,7 @@ def activated(name: str, x: Tensor) -> Tensor:
     one, zero = x.new_ones(1, 1), x.new_zeros(len(x), 1)
     specification = Specification("simple_rnn", name)
     outputs, *_ = cpu.forward(
-        x.view(-1, 1, 1), [one, one], [zero], None, None, specification, False
+        x.view(-1, 1, 1), [one, one], [zero], None, NO_NOISE, specification, False
     )
     return outputs.view(-1)
 
@@ -84,7 +84,7 @@ def activated_by_many_units(name: str, x: Tensor) -> Tensor:
     rows = x.view(-1, 1, 16)
     specification = Specification("simple_rnn", name)
     outputs, *_ = cpu.forward(
-        rows, [torch.eye(16), torch.zeros(16, 16)], [torch.zeros(len(rows), 16)], None, None,
+        rows, [torch.eye(16), torch.zeros(16, 16)], [torch.zeros(len(rows), 16)], None, NO_NOISE,
         specification, False,
     )  # fmt: skip
     return outputs.view(-1)

@@ -70,7 +70,7 @@ def test_the_first_training_call_keeps_memory_unless_told_not_to(
 ) -> None:
     program = """
 import torch
-from gatewise.cells import Specification
+from gatewise.cells import NO_NOISE, Specification
 from gatewise.kernels import cpu
 
 class Counted:
@@ -86,7 +86,7 @@ x, weights = torch.ones(1, 2, 3), [torch.ones(3, 8), torch.ones(2, 8)]
 state = [torch.zeros(1, 2)] * 2
 counts = []
 for needs_backward in (False, True, True):
-    cpu.forward(x, weights, state, None, None, Specification("lstm"), needs_backward)
+    cpu.forward(x, weights, state, None, NO_NOISE, Specification("lstm"), needs_backward)
     counts.append(cpu._native.calls)
 print(*counts)
 """

@@ -31,12 +31,12 @@ def test_the_native_kernel_runs() -> None:
 def test_torch_and_the_kernels_share_one_openmp_runtime() -> None:
     program = """
 import torch
-from gatewise.cells import Specification
+from gatewise.cells import NO_NOISE, Specification
 from gatewise.kernels import cpu
 torch.set_num_threads(2)
 x = torch.ones(8, 32, 64)
 weights = [torch.ones(64, 256), torch.ones(64, 256)]
-cpu.forward(x, weights, [x[:, 0]] * 2, None, None, Specification("lstm"), False)
+cpu.forward(x, weights, [x[:, 0]] * 2, None, NO_NOISE, Specification("lstm"), False)
 paths = {line.split()[-1] for line in open("/proc/self/maps")}
 print(*sorted(path for path in paths if "libgomp" in path or "omp5" in path))
 """

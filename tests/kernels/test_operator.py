@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from gatewise.cells import GATES, Specification, input_product, scan
+from gatewise.cells import NO_NOISE, Noise, Specification, input_product, scan
 from gatewise.errors import UnknownNameError, UnsupportedError
 from gatewise.kernels import Request, choose, cpu, ops, recording, recurrent, reference
 
@@ -24,6 +24,7 @@ SPECIFICATIONS = [
     Specification("gru", "relu", "sigmoid"),
     Specification("simple_rnn", "linear"),
 ]
+CELLS = ("lstm", "gru", "simple_rnn")
 _needs_native = pytest.mark.skipif(
     not cpu.available(), reason="the native kernels are not installed"
 )
@@ -53,7 +54,7 @@ class Case:
         self.state = [draw(batch, units).requires_grad_() for _ in specification.states]
         self.mask = torch.rand(batch, steps, generator=generator) > 0.4 if mask else None
         keep = torch.rand(batch, units, generator=generator) > 0.3
-        self.dropout = keep.to(dtype) / 0.7 if dropout else None
+        self.noise = Noise(keep.to(dtype) / 0.7) if dropout else NO_NOISE
         self.cotangents = [draw(batch, steps, units), *(draw(batch, units) for _ in self.state)]
 
     @property
@@ -67,13 +68,13 @@ class Case:
     def run(self, kernel: str) -> list[Tensor]:
         outputs, final = recurrent(
             self.x, self.weights, self.state, specification=self.specification, mask=self.mask,
-            recurrent_dropout=self.dropout, kernel=kernel,
+            noise=self.noise, kernel=kernel,
         )  # fmt: skip
         return [outputs, *final]
 
     def equation(self) -> list[Tensor]:
         product = input_product(self.x, self.weights, self.mask, self.specification)
-        run = scan(product, self.weights, self.state, self.mask, self.dropout, self.specification)
+        run = scan(product, self.weights, self.state, self.mask, self.noise, self.specification)
         return [run.outputs, *run.final_state]
 
 
@@ -105,7 +106,7 @@ def test_kernel_equals_equation(kernel: str, specification: Specification, rever
     ("batch", "steps", "inputs", "units"),
     [(1, 1, 1, 1), (1, 13, 5, 63), (17, 2, 3, 64), (5, 3, 65, 16), (2, 30, 1, 17)],
 )
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_odd_sizes(kernel: str, cell: str, batch: int, steps: int, inputs: int, units: int) -> None:
     case = Case(Specification(cell), batch, steps, inputs, units)
     results, expected = case.run(kernel), case.equation()
@@ -137,13 +138,13 @@ def test_path_and_scale_equal_autograd(
     case = Case(specification, mask=True, dropout=True)
     with torch.no_grad():
         saved = ops.forward(
-            case.x, case.weights, case.state, case.mask, case.dropout, specification, kernel
+            case.x, case.weights, case.state, case.mask, case.noise, specification, kernel
         )
     steps = case.x.shape[1]
     scale = torch.linspace(0.0, 1.5, steps, dtype=torch.float64)
     grad_product, grad_state, _ = ops.backward_scan(
         case.cotangents[0], case.cotangents[1:], saved, case.weights, case.state, case.mask,
-        case.dropout, specification, kernel, scale=scale, path=path,
+        case.noise, specification, kernel, scale=scale, path=path,
     )  # fmt: skip
     product = (
         input_product(case.x, case.weights, case.mask, specification).detach().requires_grad_()
@@ -180,7 +181,7 @@ def _restricted_step(
         return still @ U + (seen - still).repeat(1, U.shape[1] // U.shape[0]) * diagonals
 
     specification, U, h = case.specification, case.weights[1], state[0]
-    seen = h if case.dropout is None else h * case.dropout
+    seen = case.noise.drop(h)
     if specification.cell == "simple_rnn":
         return (torch.tanh(product + times(seen, U)),)
     if specification.cell == "lstm":
@@ -203,15 +204,15 @@ def _restricted_step(
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_norms_are_those_of_autograd(kernel: str, cell: str) -> None:
     case = Case(Specification(cell), mask=False, dropout=False)
     with torch.no_grad():
         saved = ops.forward(
-            case.x, case.weights, case.state, None, None, case.specification, kernel
+            case.x, case.weights, case.state, None, NO_NOISE, case.specification, kernel
         )
     *_, norms = ops.backward_scan(
-        case.cotangents[0], case.cotangents[1:], saved, case.weights, case.state, None, None,
+        case.cotangents[0], case.cotangents[1:], saved, case.weights, case.state, None, NO_NOISE,
         case.specification, kernel, norms=True,
     )  # fmt: skip
     steps = case.x.shape[1]
@@ -242,7 +243,7 @@ def test_weight_gradients_by_sample_and_step_add_up(
     assert record.gates is not None and record.saved is not None
     assert record.outputs is not None and record.gate_cotangents is not None
     saved = ops.Saved(record.outputs, [], record.gates, record.saved)
-    tensors = (record.weights, record.state, record.mask, record.recurrent_dropout)
+    tensors = (record.weights, record.state, record.mask, record.noise)
     with torch.no_grad():
         whole, *parts = (
             ops.weight_gradient(
@@ -272,7 +273,7 @@ def test_weight_gradients_by_sample_and_step_add_up(
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_padding_never_changes_a_bit(kernel: str, cell: str) -> None:
     case = Case(Specification(cell), batch=4, steps=6)
     case.mask = torch.tensor([[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1], [0] * 6, [1, 0, 1, 0, 1, 1]])
@@ -296,7 +297,7 @@ def _squared(case: Case, kernel: str, x: Tensor, weights: Sequence[Tensor]) -> T
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_per_sample_gradients(kernel: str, cell: str) -> None:
     case = Case(Specification(cell))
     x, weights = case.x.detach(), tuple(weight.detach() for weight in case.weights)
@@ -334,7 +335,7 @@ def test_forward_mode_raises(kernel: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_compiled_equals_eager(kernel: str, cell: str) -> None:
     torch.compiler.reset()  # each case is another graph of the same lines
     case = Case(Specification(cell), dtype=torch.float32)
@@ -381,12 +382,12 @@ def test_export_with_dynamic_batch_and_time(kernel: str) -> None:
         assert torch.allclose(exported(x), model(x))
 
 
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_opcheck(cell: str) -> None:
     """torch's own check of schema, fake kernel and autograd registration."""
     case = Case(Specification(cell), dtype=torch.float32)
     arguments = (
-        case.x, case.weights, case.state, case.mask, case.dropout, case.specification.encode(),
+        case.x, case.weights, case.state, case.mask, *case.noise, case.specification.encode(),
         "reference", True,
     )  # fmt: skip
     names = ("test_schema", "test_autograd_registration", "test_faketensor")

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 import torch
 
-from gatewise.cells import GATES, Specification
+from gatewise.cells import GATES, Noise, Specification
 from gatewise.errors import InputError
 from gatewise.kernels import Pass, cpu, ops
 from gatewise.kernels.traces import TraceStep
@@ -28,12 +28,12 @@ def passes(
     weights = [weight.to(dtype) * 0.5 for weight in weights[: 3 if bias else 2]]
     state = [torch.rand(batch, units, dtype=dtype) for _ in specification.states]
     x = torch.randn(batch, 1, inputs, dtype=dtype)
-    return Pass(specification, "cpu", x, weights, state, None, None)
+    return Pass(specification, "cpu", x, weights, state, None)
 
 
 def expected(given: Pass, path: str, trace: list[list[torch.Tensor]]):
     """A · J + B with the operators, on the equation."""
-    fixed = (given.mask, given.recurrent_dropout, given.specification, "reference")
+    fixed = (given.mask, given.noise, given.specification, "reference")
     saved = ops.forward(given.x, given.weights, given.state, *fixed)
     units = given.weights[1].shape[0]
     advanced = []
@@ -64,7 +64,7 @@ def test_a_step_equals_its_parts(cell: str, path: str, batch: int, inputs: int, 
         if batch > 1:
             given = given._replace(
                 mask=torch.arange(batch).unsqueeze(1) != 1,
-                recurrent_dropout=torch.rand(batch, units, dtype=dtype) * 2,
+                noise=Noise(torch.rand(batch, units, dtype=dtype) * 2),
             )
         step = TraceStep(given, path)
         trace = step.zeros(given)

@@ -4,20 +4,25 @@ Everything faster is tested against these files: outputs, final states and every
 """
 
 from gatewise.cells.gates import GATES, STATES, gate_slice, reorder_gates, split_gates
+from gatewise.cells.noise import NO_NOISE, Noise
 from gatewise.cells.scan import Scan, backward_scan, input_product, scan
 from gatewise.cells.specification import Specification
-from gatewise.cells.weights import WeightSet
+from gatewise.cells.weights import Weights, WeightSet, weight_names
 
 __all__ = [
     "GATES",
+    "NO_NOISE",
     "STATES",
+    "Noise",
     "Scan",
     "Specification",
     "WeightSet",
+    "Weights",
     "backward_scan",
     "gate_slice",
     "input_product",
     "reorder_gates",
     "scan",
     "split_gates",
+    "weight_names",
 ]

@@ -1,7 +1,8 @@
 """The order of the gates, declared once; nothing else slices a weight by number.
 
 LSTM weights lie as i, f, g, o (as in Keras, PyTorch and cuDNN; Keras writes c for g); GRU weights
-as z, r, h (as in Keras and ONNX; PyTorch has r, z, n).
+as z, r, h (as in Keras and ONNX; PyTorch has r, z, n). "cifg" is the LSTM whose gates are coupled,
+i = 1 - f, so that it has no i of its own (Greff et al., arXiv 1503.04069).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor
 
 GATES: dict[str, tuple[str, ...]] = {
     "lstm": ("i", "f", "g", "o"),
+    "cifg": ("f", "g", "o"),
     "gru": ("z", "r", "h"),
     "simple_rnn": ("h",),
 }
@@ -20,10 +22,19 @@ GATES: dict[str, tuple[str, ...]] = {
 
 STATES: dict[str, tuple[str, ...]] = {
     "lstm": ("h", "c"),
+    "cifg": ("h", "c"),
     "gru": ("h",),
     "simple_rnn": ("h",),
 }
 """The state that each cell hands from one time step to the next."""
+
+PEEPHOLES: dict[str, tuple[str, ...]] = {
+    "lstm": ("i", "f", "o"),
+    "cifg": ("f", "o"),
+    "gru": (),
+    "simple_rnn": (),
+}
+"""The gates that may see the memory c, in the order of the rows of the peephole weights."""
 
 
 def gate_slice(cell: str, gate: str, units: int) -> slice:

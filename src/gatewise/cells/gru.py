@@ -16,26 +16,27 @@ from __future__ import annotations
 from torch import Tensor, cat
 
 from gatewise import activations
+from gatewise.cells.noise import Noise
 from gatewise.cells.specification import Specification
 from gatewise.cells.step import Step, Through
+from gatewise.cells.weights import Weights
 
 
 def step(
     product: Tensor,
     state: tuple[Tensor, ...],
-    U: Tensor,
-    recurrent_bias: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    weights: Weights,
+    noise: Noise,
     specification: Specification,
 ) -> Step:
     """Take one time step; ``product`` is x W + b, (B, 3H)."""
     (h,) = state
     squash = activations.get(specification.activation)
     gate = activations.get(specification.recurrent_activation)
-    seen = h if recurrent_dropout is None else h * recurrent_dropout
+    seen, U = noise.drop(h), weights.U
     product_z, product_r, product_h = product.chunk(3, dim=-1)
     if specification.reset_after:
-        recurrent = seen @ U if recurrent_bias is None else seen @ U + recurrent_bias
+        recurrent = seen @ U if weights.bias is None else seen @ U + weights.bias[1]
         recurrent_z, recurrent_r, recurrent_h = recurrent.chunk(3, dim=-1)
         z, r = gate(product_z + recurrent_z), gate(product_r + recurrent_r)
         n, saved = squash(product_h + r * recurrent_h), recurrent_h
@@ -52,8 +53,8 @@ def step_backward(
     previous: tuple[Tensor, ...],
     gates: Tensor,
     saved: Tensor,
-    U: Tensor,
-    recurrent_dropout: Tensor | None,
+    weights: Weights,
+    noise: Noise,
     specification: Specification,
     through: Through,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -64,7 +65,7 @@ def step_backward(
     ((grad,), (h,)) = grad_state, previous
     z, r, n = gates.chunk(3, dim=-1)
     squash, gate = str(specification.activation), str(specification.recurrent_activation)
-    seen = h if recurrent_dropout is None else h * recurrent_dropout
+    seen, U = noise.drop(h), weights.U
     grad_z = grad * (h - n) * activations.derivative(gate, z)
     grad_n = grad * (1 - z) * activations.derivative(squash, n)
     if specification.reset_after:
@@ -75,5 +76,4 @@ def step_backward(
         # The reset gate is of this very step: its cotangent takes all of U_h on every path.
         grad_r = (grad_n @ U_h.t()) * seen * activations.derivative(gate, r)
         grad_seen = through(cat((grad_z, grad_r), dim=-1), U_zr) + r * through(grad_n, U_h)
-    grad_recurrent = grad_seen if recurrent_dropout is None else grad_seen * recurrent_dropout
-    return cat((grad_z, grad_r, grad_n), dim=-1), (grad * z + grad_recurrent,)
+    return cat((grad_z, grad_r, grad_n), dim=-1), (grad * z + noise.drop(grad_seen),)

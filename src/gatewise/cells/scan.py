@@ -13,10 +13,12 @@ from torch import Tensor
 
 from gatewise.cells import gru, lstm, simple_rnn
 from gatewise.cells.gates import gate_slice
+from gatewise.cells.noise import Noise
 from gatewise.cells.specification import Specification
 from gatewise.cells.step import Through
+from gatewise.cells.weights import Weights
 
-_CELLS = {"lstm": lstm, "gru": gru, "simple_rnn": simple_rnn}
+_CELLS = {"lstm": lstm, "cifg": lstm, "gru": gru, "simple_rnn": simple_rnn}
 
 
 class Scan(NamedTuple):
@@ -37,10 +39,11 @@ def input_product(
     """
     if mask is not None:
         x = torch.where(mask.unsqueeze(-1), x, 0)
-    product = x @ weights[0]
-    if len(weights) == 2:
+    W, _, bias, *_ = Weights.of(weights, specification)
+    product = x @ W
+    if bias is None:
         return product
-    return product + (weights[2][0] if specification.two_biases else weights[2])
+    return product + (bias[0] if specification.two_biases else bias)
 
 
 def scan(
@@ -48,31 +51,32 @@ def scan(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
 ) -> Scan:
     """Step through time with the one set of weights; masked steps carry the state unchanged.
 
     ``product`` (B, T, G·H) is :func:`input_product`, ``state`` holds (B, H) for each state of the
-    cell, ``mask`` (B, T) is True at real steps, ``recurrent_dropout`` (B, H) multiplies the h that
-    the recurrent product sees.
+    cell, ``mask`` (B, T) is True at real steps, ``noise`` holds the masks of dropout and zoneout.
     """
     step = _CELLS[specification.cell].step
-    bias = weights[2][1] if specification.two_biases and len(weights) == 3 else None
+    named = Weights.of(weights, specification)
     current = tuple(state)
     steps: list[tuple[Tensor, Tensor, Tensor | None]] = []  # outputs, gates, saved
     for t in _order(product.shape[1], specification):
-        new = step(product[:, t], current, weights[1], bias, recurrent_dropout, specification)
+        noise_now = noise.at(t)
+        new = step(product[:, t], current, named, noise_now, specification)
         gates, saved = torch.cat(new.gates, dim=-1), new.saved
+        after = noise_now.zone(new.state, current)
         if mask is None:
-            current = new.state
+            current = after
         else:
             real = mask[:, t].unsqueeze(-1)
-            pairs = zip(new.state, current, strict=True)
-            current = tuple(torch.where(real, after, before) for after, before in pairs)
+            pairs = zip(after, current, strict=True)
+            current = tuple(torch.where(real, new, old) for new, old in pairs)
             gates = torch.where(real, gates, 0)
-            if specification.cell == "lstm":
-                saved = current[1]  # the memory c, which a masked step carries
+        if "c" in specification.states:
+            saved = current[1]  # c as the next step sees it
         steps.append((current[0], gates, saved))
     if specification.reverse:
         steps.reverse()
@@ -94,7 +98,7 @@ def backward_scan(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
     scale: Tensor | None,
     path: str,
@@ -104,11 +108,11 @@ def backward_scan(
 
     ``scale[t]`` multiplies the cotangent that step t hands to the state before it (0 cuts the
     flow). ``path`` is "full", "diagonal" (U replaced by each gate's diagonal) or "cell" (nothing
-    through U).
+    through U); what goes past U unit by unit, peepholes and zoneout, is open on every path.
     The norms (B, T, S) of dL/d(state after step t) are empty unless asked for.
     """
     step_backward = _CELLS[specification.cell].step_backward
-    through = _through(path)
+    through, named = _through(path), Weights.of(weights, specification)
     grads = tuple(grad_final_state)
     order = _order(gates.shape[1], specification)
     before = [None, *order[:-1]]
@@ -119,16 +123,13 @@ def backward_scan(
             grads = (grads[0] + grad_outputs[:, t], *grads[1:])
         size = torch.stack([grad.norm(dim=-1) for grad in grads], dim=-1) if norms else grads[0]
         extra = saved[:, t] if saved.dim() == 3 else saved
+        noise_now = noise.at(t)
+        of_new, of_old = noise_now.split(grads)
         grad_product, passed = step_backward(
-            grads,
-            previous,
-            gates[:, t],
-            extra,
-            weights[1],
-            recurrent_dropout,
-            specification,
-            through,
+            of_new, previous, gates[:, t], extra, named, noise_now, specification, through
         )
+        if of_old:
+            passed = tuple(p + old for p, old in zip(passed, of_old, strict=True))
         if mask is not None:
             real = mask[:, t].unsqueeze(-1)
             grad_product = torch.where(real, grad_product, 0)
@@ -146,10 +147,15 @@ def previous_outputs(
     outputs: Tensor, state: Sequence[Tensor], specification: Specification
 ) -> Tensor:
     """Return h before each step, (B, T, H)."""
-    first = state[0].unsqueeze(1)
+    return previous_states(outputs, state[0], specification)
+
+
+def previous_states(after: Tensor, initial: Tensor, specification: Specification) -> Tensor:
+    """Return a state before each step, (B, T, H), from the same state after each step."""
+    first = initial.unsqueeze(1)
     if specification.reverse:
-        return torch.cat((outputs[:, 1:], first), dim=1)
-    return torch.cat((first, outputs[:, :-1]), dim=1)
+        return torch.cat((after[:, 1:], first), dim=1)
+    return torch.cat((first, after[:, :-1]), dim=1)
 
 
 def recurrent_cotangents(
@@ -183,7 +189,7 @@ def _state_at(
     """Return the state after time step t, or the initial state where t is None."""
     if t is None:
         return tuple(state)
-    if specification.cell == "lstm":
+    if "c" in specification.states:
         return outputs[:, t], saved[:, t]
     return (outputs[:, t],)
 

@@ -10,22 +10,22 @@ from __future__ import annotations
 from torch import Tensor
 
 from gatewise import activations
+from gatewise.cells.noise import Noise
 from gatewise.cells.specification import Specification
 from gatewise.cells.step import Step, Through
+from gatewise.cells.weights import Weights
 
 
 def step(
     product: Tensor,
     state: tuple[Tensor, ...],
-    U: Tensor,
-    recurrent_bias: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    weights: Weights,
+    noise: Noise,
     specification: Specification,
 ) -> Step:
     """Take one time step; ``product`` is x W + b, (B, H)."""
     (h,) = state
-    seen = h if recurrent_dropout is None else h * recurrent_dropout
-    h = activations.get(specification.activation)(product + seen @ U)
+    h = activations.get(specification.activation)(product + noise.drop(h) @ weights.U)
     return Step((h,), (h,), None)
 
 
@@ -34,14 +34,12 @@ def step_backward(
     previous: tuple[Tensor, ...],
     gates: Tensor,
     saved: Tensor,
-    U: Tensor,
-    recurrent_dropout: Tensor | None,
+    weights: Weights,
+    noise: Noise,
     specification: Specification,
     through: Through,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return dL/dP (B, H) and the cotangent of the state before this step."""
     (grad,) = grad_state
     grad_product = grad * activations.derivative(str(specification.activation), gates)
-    grad_seen = through(grad_product, U)
-    grad_recurrent = grad_seen if recurrent_dropout is None else grad_seen * recurrent_dropout
-    return grad_product, (grad_recurrent,)
+    return grad_product, (noise.drop(through(grad_product, weights.U)),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,18 +10,20 @@ from functools import lru_cache
 from torch import Tensor
 
 from gatewise.activations import KERNEL_NAMES
-from gatewise.cells.gates import GATES, STATES
-from gatewise.errors import unknown_name
+from gatewise.cells.gates import GATES, PEEPHOLES, STATES
+from gatewise.errors import InputError, unknown_name
 
 
 @dataclass(frozen=True)
 class Specification:
     """Which equation a recurrent layer computes.
 
-    ``cell`` is "lstm", "gru" or "simple_rnn". ``activation`` squashes the candidate (and an LSTM's
-    c), ``recurrent_activation`` the gates; each is a name of :mod:`gatewise.activations` or a
-    callable. ``reset_after`` (GRU) applies the reset gate after the recurrent product. ``reverse``
-    runs from the last time step to the first; everything stays indexed by its own time step.
+    ``cell`` is "lstm", "cifg" (an LSTM with coupled gates, i = 1 - f), "gru" or "simple_rnn".
+    ``activation`` squashes the candidate (and an LSTM's c), ``recurrent_activation`` the gates;
+    each is a name of :mod:`gatewise.activations` or a callable. ``reset_after`` (GRU) applies the
+    reset gate after the recurrent product. ``reverse`` runs from the last time step to the first;
+    everything stays indexed by its own time step. With ``peephole`` the gates of ``peepholes`` see
+    the memory c, and ``cell_clip`` keeps c within ±cell_clip.
 
     >>> Specification("gru").gates
     ('z', 'r', 'h')
@@ -31,10 +34,22 @@ class Specification:
     recurrent_activation: str | Callable[[Tensor], Tensor] = "sigmoid"
     reset_after: bool = True
     reverse: bool = False
+    peephole: bool = False
+    cell_clip: float | None = None
 
     def __post_init__(self) -> None:
         if self.cell not in GATES:
             raise unknown_name("cell", self.cell, GATES)
+        if (self.peephole or self.cell_clip is not None) and "c" not in self.states:
+            raise InputError(
+                f"peephole and cell_clip are about the memory c, and a {self.cell} has none. "
+                "Leave them out, or take an LSTM."
+            )
+        if self.cell_clip is not None and not 0 < self.cell_clip < math.inf:
+            raise InputError(
+                "cell_clip, the largest size of c, expected a positive number or None but got "
+                f"{self.cell_clip!r}."
+            )
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -52,31 +67,77 @@ class Specification:
         return self.cell == "gru" and self.reset_after
 
     @property
+    def peepholes(self) -> tuple[str, ...]:
+        """The gates that see the memory c, in the order of the rows of the peephole weights."""
+        return PEEPHOLES[self.cell] if self.peephole else ()
+
+    @property
+    def extra_weights(self) -> tuple[str, ...]:
+        """The names of the weights that follow W, U and b in the list of weights."""
+        return ("peephole",) if self.peephole else ()
+
+    @property
+    def saves(self) -> bool:
+        """Whether the way back needs something saved beside outputs and gates: c, or h U_h + b'."""
+        return "c" in self.states or self.two_biases
+
+    @property
+    def weights_need_gates(self) -> bool:
+        """Whether the weights' gradient needs the gates, beside x, h and dL/dP.
+
+        A GRU's dU needs the reset gate, the peepholes' gradient the memory that o saw.
+        """
+        return self.cell == "gru" or self.peephole
+
+    @property
+    def weights_need_memory(self) -> bool:
+        """Whether the weights' gradient needs c, which the peepholes saw."""
+        return self.peephole
+
+    @property
     def fusable(self) -> bool:
         """Whether the fused kernels know both activations."""
         return self.activation in KERNEL_NAMES and self.recurrent_activation in KERNEL_NAMES
 
     def encode(self) -> str:
         """Return the specification as the one string that travels through the operator."""
-        flags = (
+        words = [
+            self.cell,
+            str(self.activation),
+            str(self.recurrent_activation),
             "reset_after" if self.reset_after else "reset_before",
             "reverse" if self.reverse else "forward",
-        )
-        return " ".join((self.cell, str(self.activation), str(self.recurrent_activation), *flags))
+        ]
+        if self.peephole:
+            words.append("peephole")
+        if self.cell_clip is not None:
+            words.append(f"cell_clip={self.cell_clip!r}")
+        return " ".join(words)
 
     @staticmethod
     def decode(text: str) -> Specification:
         """Return the specification that :meth:`encode` wrote.
 
-        >>> Specification.decode(Specification("lstm", reverse=True).encode()).reverse
-        True
+        >>> Specification.decode(Specification("lstm", cell_clip=3.0).encode()).cell_clip
+        3.0
         """
         return _decode(text)
 
 
 @lru_cache(maxsize=256)
 def _decode(text: str) -> Specification:
-    cell, activation, recurrent_activation, reset, direction = text.split(" ")
+    cell, activation, recurrent_activation, reset, direction, *words = text.split(" ")
+    options: dict[str, str] = {}
+    for word in words:
+        name, _, value = word.partition("=")  # a flag's value is empty
+        options[name] = value
+    clip = options.get("cell_clip")
     return Specification(
-        cell, activation, recurrent_activation, reset == "reset_after", direction == "reverse"
+        cell,
+        activation,
+        recurrent_activation,
+        reset == "reset_after",
+        direction == "reverse",
+        peephole="peephole" in options,
+        cell_clip=None if clip is None else float(clip),
     )

@@ -1,21 +1,70 @@
-"""One set of shared weights: what a recurrent cell uses at every time step."""
+"""The weights of a recurrent cell: a list that travels, taken apart by name, and a named set."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
 from gatewise.cells.specification import Specification
+from gatewise.errors import InputError
+
+
+class Weights(NamedTuple):
+    """The weights of one cell by name; what the cell does not have is None."""
+
+    W: Tensor  # (I, G·H)
+    U: Tensor  # (H, G·H)
+    bias: Tensor | None = None  # (G·H,), or (2, G·H) of a GRU that resets after the product
+    peephole: Tensor | None = None  # (P, H), a row for each gate of `Specification.peepholes`
+
+    @staticmethod
+    def of(weights: Sequence[Tensor], specification: Specification) -> Weights:
+        """Take a list apart: W, U, perhaps the bias, and the specification's ``extra_weights``.
+
+        >>> import torch
+        >>> W, U, p = torch.ones(3, 8), torch.ones(2, 8), torch.ones(3, 2)
+        >>> taken = Weights.of([W, U, p], Specification("lstm", peephole=True))
+        >>> taken.bias is None, taken.peephole is p
+        (True, True)
+        """
+        extra = specification.extra_weights
+        count = len(weights) - len(extra)
+        if count not in (2, 3):
+            names = ", ".join(("W", "U", "perhaps b", *extra))
+            raise InputError(
+                f"A {specification.cell} cell expected the weights {names} but got "
+                f"{len(weights)} tensors."
+            )
+        return Weights(*weights[:count], **dict(zip(extra, weights[count:], strict=True)))
+
+
+def weight_names(weights: Sequence[Tensor], specification: Specification) -> tuple[str, ...]:
+    """Return the names of the weights of a list, Keras's for W, U and b.
+
+    >>> import torch
+    >>> weight_names([torch.ones(3, 4), torch.ones(4, 4)], Specification("simple_rnn"))
+    ('kernel', 'recurrent_kernel')
+    """
+    biased = Weights.of(weights, specification).bias is not None
+    return (
+        "kernel",
+        "recurrent_kernel",
+        *(("bias",) if biased else ()),
+        *specification.extra_weights,
+    )
 
 
 @dataclass(frozen=True)
 class WeightSet:
-    """The W, U and b of one cell, in Keras's layout whatever module they come from.
+    """The weights of one cell, in Keras's layout whatever module they come from.
 
-    ``weights`` holds "kernel" (I, G·H), "recurrent_kernel" (H, G·H) and, if there is one, "bias"
-    (G·H,) or (2, G·H). ``sources`` names the module's own parameters behind each. ``label`` tells
-    several sets of one module apart ("layer 0 reverse") and is empty where there is one.
+    ``weights`` holds "kernel" (I, G·H), "recurrent_kernel" (H, G·H), if there is one "bias" (G·H,)
+    or (2, G·H), and the specification's ``extra_weights``. ``sources`` names the module's own
+    parameters behind each. ``label`` tells several sets of one module apart ("layer 0 reverse")
+    and is empty where there is one.
     """
 
     label: str

@@ -120,7 +120,7 @@ class _Walk:
         """Run one segment from the state before it."""
         given = self.given.piece(*self.segments[number])
         return ops.forward(
-            given.x, given.weights, state, given.mask, given.recurrent_dropout,
+            given.x, given.weights, state, given.mask, given.noise,
             given.specification, open_kernel(given), needs_backward,
         )  # fmt: skip
 
@@ -179,7 +179,7 @@ class _Gradient:
         saved = self._walk.run(number, state, needs_backward=True)
         given = self._walk.given.piece(start, stop)
         kernel = open_kernel(given)
-        fixed = (given.mask, given.recurrent_dropout, given.specification, kernel)
+        fixed = (given.mask, given.noise, given.specification, kernel)
         grads = None if self._grad_outputs is None else self._grad_outputs[:, start:stop]
         grad_product, self.state, _ = ops.backward_scan(
             grads, self.state, saved, given.weights, state, *fixed

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, cat, nn
 
+from gatewise.cells import NO_NOISE
 from gatewise.gradients.carrying import Carried
 from gatewise.gradients.passage import open_kernel
 from gatewise.kernels import Pass, ops
@@ -35,7 +36,7 @@ def of_layer(
         state=[times(state) for state in given.state],
         mask=None if given.mask is None else times(given.mask),
     )
-    fixed = (again.mask, None, given.specification, open_kernel(given))
+    fixed = (again.mask, NO_NOISE, given.specification, open_kernel(given))
     saved_again = ops.Saved(times(saved.outputs), [], times(saved.gates), times(saved.saved))
     ones = torch.eye(count, dtype=given.x.dtype, device=given.x.device).repeat(batch, 1)
     final = [part.contiguous() for part in ones.split(units, dim=1)]

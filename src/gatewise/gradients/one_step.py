@@ -56,7 +56,7 @@ class _OneStep(torch.autograd.Function):
         grad_weights = ctx.step.gradient(grads, ctx.trace)
         grad_x = None
         if ctx.needs_input_grad[3]:
-            fixed = (given.mask, given.recurrent_dropout, given.specification, given.kernel)
+            fixed = (given.mask, given.noise, given.specification, given.kernel)
             final = ops.materialize(grads, given.state)
             grad_product, _, _ = ops.backward_scan(
                 None, final, ctx.saved, given.weights, given.state, *fixed, path=ctx.step.path

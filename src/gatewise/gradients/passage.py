@@ -62,7 +62,7 @@ class _Passage(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         x, weights, state = _parted(given, tensors)
         saved = ops.forward(
-            x, weights, state, given.mask, given.recurrent_dropout, given.specification,
+            x, weights, state, given.mask, given.noise, given.specification,
             open_kernel(given),
         )  # fmt: skip
         kept.append(saved._replace(outputs=saved.outputs.detach()))
@@ -79,7 +79,7 @@ class _Passage(torch.autograd.Function):
         given, back = ctx.given, ctx.back
         weights, state = rest[: ctx.counts[0]], rest[ctx.counts[0] :]
         saved = ops.Saved(outputs, [], gates, extra)
-        fixed = (given.mask, given.recurrent_dropout, given.specification, open_kernel(given))
+        fixed = (given.mask, given.noise, given.specification, open_kernel(given))
         final = ops.materialize(grad_final, state)
 
         def scan(scale: Tensor | None, norms: bool = False) -> tuple[Tensor, list[Tensor], Tensor]:

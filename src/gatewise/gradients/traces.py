@@ -150,10 +150,10 @@ def _past(grad_state: Sequence[Tensor], trace: Trace) -> list[Tensor]:
 
 def _advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> Trace:
     """Return A · J + B over one chunk."""
-    fixed = (given.mask, given.recurrent_dropout, given.specification, open_kernel(given))
+    fixed = (given.mask, given.noise, given.specification, open_kernel(given))
     advanced: Trace = []
     for number in range(len(given.state)):
-        if path == "cell" and given.specification.cell == "lstm" and number == 0:
+        if _ends(given, path) and number == 0:
             # An LSTM's h reaches the next step through U alone, so on this path its trace is worth
             # nothing.
             advanced.append(_nothing(given) if trace is None else trace[0])
@@ -174,6 +174,11 @@ def _advanced(given: Pass, saved: ops.Saved, path: str, trace: Trace | None) -> 
                     new.add_(_columns(before, old) * old)
         advanced.append(B)
     return advanced
+
+
+def _ends(given: Pass, path: str) -> bool:
+    """Whether h ends with its step on this path: no U, and no zoneout that keeps some of it."""
+    return path == "cell" and "c" in given.specification.states and given.noise.zoneout_h is None
 
 
 def _nothing(given: Pass) -> list[Tensor]:

@@ -99,17 +99,21 @@ def _piece(record: Record, time: slice) -> list[Tensor]:
     assert record.outputs is not None
     assert record.gates is not None
     assert record.gate_cotangents is not None
-    # A weight gradient needs h before the piece and no other state; activations play no part in it.
+    # Activations play no part in a weight gradient.
     specification = replace(record.specification, activation="tanh", recurrent_activation="sigmoid")
-    before = _hidden_before(record, record.outputs, time)
+    state = [_before(record, record.outputs, record.state[0], time), *record.state[1:]]
+    saved = record.gates.new_empty(0)
+    if record.specification.weights_need_memory:
+        assert record.saved is not None
+        saved, state[1] = record.saved[:, time], _before(record, record.saved, state[1], time)
     return ops.weight_gradient(
         record.x[:, time],
-        ops.Saved(record.outputs[:, time], [], record.gates[:, time], record.gates.new_empty(0)),
+        ops.Saved(record.outputs[:, time], [], record.gates[:, time], saved),
         record.gate_cotangents[:, time],
         record.weights,
-        [before, *record.state[1:]],
+        state,
         None if record.mask is None else record.mask[:, time],
-        record.recurrent_dropout,
+        record.noise.piece(time.start, time.stop),
         specification,
         record.kernel,
         "step",
@@ -129,10 +133,10 @@ def _sizes(record: Record) -> dict[str, float]:
     return dict(zip(WEIGHT_NAMES, sizes, strict=True))
 
 
-def _hidden_before(record: Record, outputs: Tensor, time: slice) -> Tensor:
-    """Return h as it was before the first processed step of a piece of time, (B, H)."""
+def _before(record: Record, after: Tensor, initial: Tensor, time: slice) -> Tensor:
+    """Return a state as it was before the first processed step of a piece of time, (B, H)."""
     before = time.stop if record.specification.reverse else time.start - 1
-    return outputs[:, before] if 0 <= before < outputs.shape[1] else record.state[0]
+    return after[:, before] if 0 <= before < after.shape[1] else initial
 
 
 def _norms_by_gate(terms: Tensor, gates: int) -> Tensor:

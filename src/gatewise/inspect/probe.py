@@ -201,6 +201,7 @@ def reordered(record: Record, order: Tensor) -> Record:
     return replace(
         record,
         x=record.x.index_select(0, order),
+        noise=record.noise.rows(order),
         state=[part.index_select(0, order) for part in record.state],
         grad_final_state=[rows(part) for part in record.grad_final_state],
         **{name: rows(getattr(record, name)) for name in _BY_SAMPLE},
@@ -209,7 +210,6 @@ def reordered(record: Record, order: Tensor) -> Record:
 
 _BY_SAMPLE = (
     "mask",
-    "recurrent_dropout",
     "outputs",
     "gates",
     "saved",

@@ -74,7 +74,7 @@ def _norms_by_kernel(record: Record, injection: Injection) -> Tensor:
         [weight.detach() for weight in record.weights],
         [state.detach()[rows] for state in record.state],
         _taken(record.mask, rows),
-        _taken(record.recurrent_dropout, rows),
+        record.noise.rows(rows),
         record.specification,
         record.kernel,
         norms=True,
@@ -85,7 +85,7 @@ def _norms_by_autograd(record: Record, injection: Injection) -> Tensor:
     """The same by autograd on the equation, for activations that no kernel knows."""
     specification, rows = record.specification, injection.rows
     weights = [weight.detach() for weight in record.weights]
-    mask, dropout = _taken(record.mask, rows), _taken(record.recurrent_dropout, rows)
+    mask, noise = _taken(record.mask, rows), record.noise.rows(rows)
     steps = range(record.x.shape[1])
     states: dict[int, Sequence[Tensor]] = {}
     with torch.enable_grad():
@@ -93,10 +93,11 @@ def _norms_by_autograd(record: Record, injection: Injection) -> Tensor:
         for t in reversed(steps) if specification.reverse else steps:
             now = slice(t, t + 1)
             real = None if mask is None else mask[:, now]
+            drawn = noise.piece(t, t + 1)
             product = cells.input_product(
                 record.x.detach()[rows, now], weights, real, specification
             )
-            state = cells.scan(product, weights, state, real, dropout, specification).final_state
+            state = cells.scan(product, weights, state, real, drawn, specification).final_state
             # A view of its own for each state, so that a step which carries it still counts apart.
             state = [part.view_as(part) for part in state]
             states[t] = state

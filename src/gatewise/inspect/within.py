@@ -78,7 +78,7 @@ def return_cell_sequence(
             f"{type(layer).__name__} has {len(labels)} weight sets ({', '.join(labels)}), each "
             "with a memory of its own. Call return_cell_sequence on a layer of one direction."
         )
-    if passes[0].given.specification.cell != "lstm":
+    if "c" not in passes[0].given.specification.states:
         raise InputError(
             f"{type(layer).__name__} has no memory c beside h: only an LSTM has. With "
             "return_sequences=True its outputs are its whole state."
@@ -125,7 +125,29 @@ def _run(
 
 
 def _gates(one: _Ran) -> dict[str, Tensor]:
-    """Return the gates of all steps by one call of the equation, a step a row."""
+    """Return the gates of all steps."""
+    gates = _equation(one).gates if _needs_memory(one) else _gates_at_once(one)
+    return split_gates(gates, one.given.specification.cell)
+
+
+def _needs_memory(one: _Ran) -> bool:
+    """Whether the gates or the memory depend on more than x, h and the gates of each step."""
+    specification = one.given.specification
+    options = specification.peephole or specification.cell_clip is not None
+    return options or one.given.noise.zoneout_c is not None
+
+
+def _equation(one: _Ran) -> cells.Scan:
+    """Run the equation over the whole sequence."""
+    given = one.given
+    product = cells.input_product(given.x, given.weights, given.mask, given.specification)
+    return cells.scan(
+        product, given.weights, given.state, given.mask, given.noise, given.specification
+    )
+
+
+def _gates_at_once(one: _Ran) -> Tensor:
+    """Return the gates of all steps (B, T, G·H) by one call of the equation, a step a row."""
     given = one.given
     specification, mask = given.specification, given.mask
     batch, steps, features = given.x.shape
@@ -136,22 +158,23 @@ def _gates(one: _Ran) -> dict[str, Tensor]:
         None if mask is None else mask.reshape(-1, 1),
         specification,
     )
-    dropout = given.recurrent_dropout
+    dropout = given.noise.recurrent_dropout
     if dropout is not None:
         dropout = dropout.repeat_interleave(steps, dim=0)
     state = [before, *(torch.zeros_like(before) for _ in specification.states[1:])]
-    gates = cells.scan(product, given.weights, state, None, dropout, specification).gates
-    gates = gates.reshape(batch, steps, -1)
-    if mask is not None:
-        gates = torch.where(mask.unsqueeze(-1), gates, 0)
-    return split_gates(gates, specification.cell)
+    run = cells.scan(product, given.weights, state, None, cells.Noise(dropout), specification)
+    gates = run.gates.reshape(batch, steps, -1)
+    return gates if mask is None else torch.where(mask.unsqueeze(-1), gates, 0)
 
 
 def _memory(one: _Ran) -> Tensor:
+    if _needs_memory(one):
+        return _equation(one).saved
     gates, mask = _gates(one), one.given.mask
-    kept, new = gates["f"], gates["i"] * gates["g"]
+    kept = gates["f"]
+    new = gates.get("i", 1 - kept) * gates["g"]
     if mask is not None:
-        # A masked step carries c: f = 1, and nothing new, since its i is 0.
+        # A masked step carries c: f = 1, and nothing new, since its g is 0.
         kept = torch.where(mask.unsqueeze(-1), kept, 1)
     memory = one.given.state[1]
     steps = range(kept.shape[1])

@@ -9,7 +9,7 @@ import keras
 import torch
 from torch import Tensor, where
 
-from gatewise.cells import Specification
+from gatewise.cells import NO_NOISE, Noise, Specification
 from gatewise.keras import paths, refusals
 from gatewise.kernels import Request, recurrent
 
@@ -64,15 +64,15 @@ def _fused(
     training: bool,
 ) -> Result:
     x = x.to(weights[0].dtype)  # whole numbers, as Keras casts them
-    recurrent_dropout = None
+    noise = NO_NOISE
     if training and layer.cell.dropout:
         x = x * layer.cell.get_dropout_mask(x[:, 0, :]).unsqueeze(1)
     if training and layer.cell.recurrent_dropout:
-        recurrent_dropout = layer.cell.get_recurrent_dropout_mask(state[0])
+        noise = Noise(layer.cell.get_recurrent_dropout_mask(state[0]))
     if layer.stateful:
         # Keras writes the new state into the very tensors that the backward pass will read.
         state = [part.clone() for part in state]
-    request = Request.of(x, weights, specification, mask, recurrent_dropout)
+    request = Request.of(x, weights, specification, mask, noise)
     paths.record_kernel(layer, request, training)
     outputs, final = recurrent(
         x,
@@ -80,7 +80,7 @@ def _fused(
         state,
         specification=specification,
         mask=mask,
-        recurrent_dropout=recurrent_dropout,
+        noise=noise,
     )
     zero_all = layer.zero_output_for_mask
     if specification.reverse and mask is not None:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from gatewise.activations import KERNEL_NAMES
-from gatewise.cells import GATES, Specification
+from gatewise.cells import GATES, Noise, Specification, Weights
 from gatewise.errors import InputError, UnsupportedError
 
 DTYPES = (torch.float32, torch.float64)
@@ -99,6 +99,10 @@ def supports(specification: Specification, dtype: torch.dtype) -> str | None:
         return f"the native kernels compute in float32 and float64, not {dtype}"
     if not specification.fusable:
         return f"the native kernels know the activations {', '.join(sorted(KERNEL_NAMES))} alone"
+    if specification.cell == "cifg":
+        return "the native kernels have no coupled gates"
+    if specification.peephole or specification.cell_clip is not None:
+        return "the native kernels have neither peepholes nor cell_clip"
     return None
 
 
@@ -116,7 +120,7 @@ def forward(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
     needs_backward: bool,
 ) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
@@ -131,7 +135,7 @@ def forward(
     x = _rows_contiguous(x)
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(recurrent_dropout, (batch, units), "recurrent_dropout")
+    dropout = call.optional(noise.recurrent_dropout, (batch, units), "recurrent_dropout")
     bias = call.bias(weights)
 
     outputs = x.new_empty(batch, time, units)
@@ -155,7 +159,7 @@ def backward_scan(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
     scale: Tensor | None,
     path: str,
@@ -181,7 +185,7 @@ def backward_scan(
     ]
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(recurrent_dropout, (batch, units), "recurrent_dropout")
+    dropout = call.optional(noise.recurrent_dropout, (batch, units), "recurrent_dropout")
     scale = call.optional(scale, (time,), "scale")
 
     if grad_product is None:
@@ -203,11 +207,12 @@ def weight_gradient(
     x: Tensor,
     outputs: Tensor,
     gates: Tensor,
+    saved: Tensor,
     dP: Tensor,
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
     reduce: str,
 ) -> list[Tensor]:
@@ -221,12 +226,12 @@ def weight_gradient(
         dP.contiguous(),
     )
     call.check(outputs, (batch, time, units), "outputs")
-    if specification.cell == "gru":  # the only cell whose dU needs a gate: the reset
+    if specification.weights_need_gates:
         call.check(gates, (batch, time, call.columns), "gates")
     call.check(dP, (batch, time, call.columns), "dP")
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(recurrent_dropout, (batch, units), "recurrent_dropout")
+    dropout = call.optional(noise.recurrent_dropout, (batch, units), "recurrent_dropout")
 
     leading = {"all": (), "sample": (batch,), "step": (time,)}[reduce]
     gradients = [x.new_empty(leading + weight.shape) for weight in weights]
@@ -371,7 +376,8 @@ class _Call:
         self.units = weights[1].shape[0]
         self.columns = len(GATES[specification.cell]) * self.units
         self.two_biases = specification.two_biases
-        self.saves = specification.cell == "lstm" or self.two_biases
+        self.saves = specification.saves
+        self.specification = specification
         self.state_count = len(specification.states)
         self.check(sequence, sequence.shape, "x")
         self.check(weights[0], (self.inputs, self.columns), "W")
@@ -425,7 +431,7 @@ class _Call:
 
     def bias(self, weights: Sequence[Tensor]) -> Tensor | None:
         shape = (2, self.columns) if self.two_biases else (self.columns,)
-        return self.optional(weights[2] if len(weights) > 2 else None, shape, "b")
+        return self.optional(Weights.of(weights, self.specification).bias, shape, "b")
 
 
 def _rows_contiguous(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gatewise.cells import Specification, reorder_gates
+from gatewise.cells import Specification, Weights, reorder_gates
 
 _GRU_ORDER = ("r", "z", "h")
 
@@ -38,14 +38,10 @@ def run(
 
 def _flat_weights(weights: Sequence[Tensor], specification: Specification) -> list[Tensor]:
     """Return W, U and two biases in cuDNN's layout, as views of one piece of memory."""
-    W, U, *rest = weights
-    columns = W.shape[1]
-    first = rest[0] if rest else W.new_zeros(columns)
-    if specification.two_biases:
-        first = first.expand(2, columns) if rest else W.new_zeros(2, columns)
-        biases = [first[0], first[1]]
-    else:
-        biases = [first, torch.zeros_like(first)]
+    W, U, bias, *_ = Weights.of(weights, specification)
+    if bias is None:
+        bias = W.new_zeros((2, W.shape[1]) if specification.two_biases else W.shape[1])
+    biases = [bias[0], bias[1]] if specification.two_biases else [bias, torch.zeros_like(bias)]
     parts = [W.t(), U.t(), *biases]
     if specification.cell == "gru":
         parts = [reorder_gates(part, specification.gates, _GRU_ORDER, dim=0) for part in parts]

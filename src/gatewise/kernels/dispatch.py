@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gatewise.cells import Specification
+from gatewise.cells import NO_NOISE, Noise, Specification
 from gatewise.errors import FallbackWarning, UnsupportedError, unknown_name
 from gatewise.kernels import cpu
 
@@ -27,6 +27,7 @@ class Request:
     recurrent_dropout: bool = False
     kernel: str = "auto"
     recompute: str | None = None
+    zoneout: bool = False
 
     @staticmethod
     def of(
@@ -34,7 +35,7 @@ class Request:
         weights: Sequence[Tensor],
         specification: Specification,
         mask: Tensor | None = None,
-        recurrent_dropout: Tensor | None = None,
+        noise: Noise = NO_NOISE,
         kernel: str = "auto",
         recompute: str | None = None,
     ) -> Request:
@@ -44,9 +45,10 @@ class Request:
             x.device.type,
             weights[1].dtype,
             mask is not None,
-            recurrent_dropout is not None,
+            noise.recurrent_dropout is not None,
             kernel,
             recompute,
+            noise.zones,
         )
 
 
@@ -108,6 +110,8 @@ def _cpu_refusal(request: Request) -> str | None:
         return unusual
     if not cpu.available():
         return "the native kernels are not installed"
+    if request.zoneout:
+        return "the native kernels have no zoneout"
     return cpu.supports(request.specification, request.dtype)
 
 
@@ -120,8 +124,16 @@ def _cudnn_refusal(request: Request) -> str | None:
         return "cuDNN has no masks with holes"
     if request.recurrent_dropout:
         return "cuDNN has no recurrent dropout"
+    if request.zoneout:
+        return "cuDNN has no zoneout"
     if request.recompute is not None:
         return "cuDNN keeps its gates"
+    if specification.cell == "cifg":
+        return "cuDNN has no coupled gates"
+    if specification.peephole:
+        return "cuDNN has no peepholes"
+    if specification.cell_clip is not None:
+        return "cuDNN clips c to other gradients"
     if specification.cell == "gru" and not specification.reset_after:
         return "cuDNN's GRU resets after the product"
     if specification.cell == "simple_rnn":

@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from gatewise import cells
-from gatewise.cells import GATES, Specification
+from gatewise.cells import GATES, Noise, Specification
 from gatewise.kernels import ops
 from gatewise.kernels.recording import Record
+
+_NOISE = len(Noise._fields)
+_NO_GRADIENTS = (None,) * _NOISE  # noise is drawn, not learnt
 
 
 class Call(NamedTuple):
@@ -25,7 +28,7 @@ class Call(NamedTuple):
 
     specification: Specification
     kernel: str
-    weights: int  # how many of the tensors are weights; the rest are states
+    weights: int  # how many of the tensors behind the noise are weights; the rest are states
     needs_backward: bool
     record: Record | None = None
 
@@ -40,21 +43,21 @@ class Wanted(NamedTuple):
 class Recurrent(torch.autograd.Function):
     """A sequence through a cell.
 
-    ``Recurrent.apply(call, x, mask, dropout, *weights, *state)`` returns ``outputs``, ``gates``,
+    ``Recurrent.apply(call, x, mask, *noise, *weights, *state)`` returns ``outputs``, ``gates``,
     ``saved`` and each ``final_state``.
     """
 
     @staticmethod
     def forward(
-        call: Call, x: Tensor, mask: Tensor | None, dropout: Tensor | None, *tensors: Tensor
+        call: Call, x: Tensor, mask: Tensor | None, *tensors: Tensor | None
     ) -> tuple[Tensor, ...]:
-        weights, state = tensors[: call.weights], tensors[call.weights :]
+        noise, weights, state = parted(call, tensors)
         run = ops.forward(
             x,
             weights,
             state,
             mask,
-            dropout,
+            noise,
             call.specification,
             call.kernel,
             call.needs_backward,
@@ -63,30 +66,29 @@ class Recurrent(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        call, x, mask, dropout, *tensors = inputs
+        call, x, mask, *tensors = inputs
         outputs, gates, saved, *_ = output
         ctx.call = call
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(gates, saved)
-        ctx.save_for_backward(x, mask, dropout, outputs, gates, saved, *tensors)
+        ctx.save_for_backward(x, mask, outputs, gates, saved, *tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         grad_outputs, _, _, *grad_final = grads
-        x, mask, dropout, outputs, gates, saved, *tensors = ctx.saved_tensors
+        x, mask, outputs, gates, saved, *tensors = ctx.saved_tensors
         count = ctx.call.weights
-        final = ops.materialize(grad_final, tensors[count:])
-        wanted = Wanted(ctx.needs_input_grad[1], any(ctx.needs_input_grad[4 : 4 + count]))
+        final = ops.materialize(grad_final, tensors[_NOISE + count :])
+        wanted = Wanted(ctx.needs_input_grad[1], weights_need_gradient(ctx, count))
         grad_product, grad_x, *rest = _go_back(
-            ctx.call, wanted, x, mask, dropout, outputs, gates, saved, grad_outputs, *tensors,
-            *final,
-        )  # fmt: skip
+            ctx.call, wanted, x, mask, outputs, gates, saved, grad_outputs, *tensors, *final
+        )
         if ctx.call.record is not None:
             ctx.call.record.gate_cotangents = grad_product.detach()
             ctx.call.record.grad_outputs, ctx.call.record.grad_final_state = grad_outputs, final
         if not wanted.weights:
             rest[:count] = [None] * count
-        return None, grad_x if wanted.x else None, None, None, *rest
+        return None, grad_x if wanted.x else None, None, *_NO_GRADIENTS, *rest
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], call: Call, *tensors: Tensor | None) -> Any:
@@ -96,7 +98,7 @@ class Recurrent(torch.autograd.Function):
         def alone(*one: Tensor | None) -> tuple[Tensor, ...]:
             return Recurrent.apply(call, *one)
 
-        weights = range(3, 3 + call.weights)
+        weights = range(2 + _NOISE, 2 + _NOISE + call.weights)
         return _vmap(info.batch_size, in_dims[1:], tensors, weights, together, alone)
 
 
@@ -135,20 +137,21 @@ class RecurrentBackward(torch.autograd.Function):
         wanted: Wanted,
         x: Tensor,
         mask: Tensor | None,
-        dropout: Tensor | None,
         outputs: Tensor,
         gates: Tensor,
         saved: Tensor,
         grad_outputs: Tensor | None,
-        *tensors: Tensor,
+        *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        run, weights, state, final = _unpack(call, outputs, gates, saved, tensors)
+        noise, weights, rest = parted(call, tensors)
+        state, final = _halves(call, rest)
+        run = ops.Saved(outputs, [], gates, saved)
         grad_product, grad_state, _ = ops.backward_scan(
-            grad_outputs, final, run, weights, state, mask, dropout, call.specification, call.kernel
+            grad_outputs, final, run, weights, state, mask, noise, call.specification, call.kernel
         )
         if wanted.weights:
             grad_weights = ops.weight_gradient(
-                x, run, grad_product, weights, state, mask, dropout, call.specification, call.kernel
+                x, run, grad_product, weights, state, mask, noise, call.specification, call.kernel
             )
         else:
             grad_weights = [weight.new_empty(0) for weight in weights]
@@ -160,18 +163,19 @@ class RecurrentBackward(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        call, _, x, mask, dropout, _, _, _, grad_outputs, *tensors = inputs
+        call, _, x, mask, _, _, _, grad_outputs, *tensors = inputs
         ctx.call = call
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[0])
-        ctx.save_for_backward(x, mask, dropout, grad_outputs, *tensors)
+        ctx.save_for_backward(x, mask, grad_outputs, *tensors)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """The second derivative: differentiate the equation's own gradient."""
         if all(cotangent is None for cotangent in cotangents[1:]):
             return (None,) * len(ctx.needs_input_grad)
-        x, mask, dropout, grad_outputs, *tensors = ctx.saved_tensors
+        x, mask, grad_outputs, *tensors = ctx.saved_tensors
+        noise, tensors = Noise(*tensors[:_NOISE]), tensors[_NOISE:]
         unused = grad_outputs is None
         if unused:
             grad_outputs = x.new_zeros(*x.shape[:2], tensors[1].shape[0])  # U is (H, G·H)
@@ -179,10 +183,10 @@ class RecurrentBackward(torch.autograd.Function):
         with torch.enable_grad():
             # Views, so that a third derivative still reaches the tensors themselves.
             copies = [tensor.view_as(tensor).requires_grad_() for tensor in given]
-            first = _equation_gradients(ctx.call, copies, mask, dropout)
+            found = _equation_gradients(ctx.call, copies, mask, noise)
             used = [
                 (grad, cotangent)
-                for grad, cotangent in zip(first, cotangents[1:], strict=True)
+                for grad, cotangent in zip(found, cotangents[1:], strict=True)
                 if cotangent is not None
             ]
         grads, grad_cotangents = zip(*used, strict=True)
@@ -195,7 +199,8 @@ class RecurrentBackward(torch.autograd.Function):
         )
         if unused:
             grad_grad_outputs = None
-        return None, None, grad_x, None, None, None, None, None, grad_grad_outputs, *rest
+        first = (None, None, grad_x, None, None, None, None, grad_grad_outputs)
+        return *first, *_NO_GRADIENTS, *rest
 
     @staticmethod
     def vmap(
@@ -207,7 +212,7 @@ class RecurrentBackward(torch.autograd.Function):
         def alone(*one: Tensor | None) -> tuple[Tensor, ...]:
             return RecurrentBackward.apply(call, wanted, *one)
 
-        weights = range(7, 7 + call.weights)
+        weights = range(6 + _NOISE, 6 + _NOISE + call.weights)
         return _vmap(info.batch_size, in_dims[2:], tensors, weights, together, alone)
 
 
@@ -218,26 +223,32 @@ def _go_back(call: Call, wanted: Wanted, *tensors: Tensor | None) -> tuple[Tenso
     return RecurrentBackward.forward(call, wanted, *tensors)  # pyright: ignore[reportArgumentType]
 
 
-def _unpack(
-    call: Call, outputs: Tensor, gates: Tensor, saved: Tensor, tensors: Sequence[Tensor]
-) -> tuple[ops.Saved, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
-    """Split the trailing tensors into weights, initial state and cotangents of the final state."""
+def weights_need_gradient(ctx: Any, count: int) -> bool:
+    """Whether any weight does, in a Function of ``(call, x, mask, *noise, *weights, *state)``."""
+    return any(ctx.needs_input_grad[3 + _NOISE : 3 + _NOISE + count])
+
+
+def parted(call: Call, tensors: Sequence[Any]) -> tuple[Noise, Sequence[Tensor], Sequence[Tensor]]:
+    """Split trailing tensors into the noise, the weights and what follows them."""
+    end = _NOISE + call.weights
+    return Noise(*tensors[:_NOISE]), tensors[_NOISE:end], tensors[end:]
+
+
+def _halves(call: Call, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Split tensors into the initial state and the cotangents of the final state."""
     states = len(call.specification.states)
-    weights = tensors[: call.weights]
-    state = tensors[call.weights : call.weights + states]
-    return ops.Saved(outputs, [], gates, saved), weights, state, tensors[call.weights + states :]
+    return tensors[:states], tensors[states:]
 
 
 def _equation_gradients(
-    call: Call, copies: Sequence[Tensor], mask: Tensor | None, dropout: Tensor | None
+    call: Call, copies: Sequence[Tensor], mask: Tensor | None, noise: Noise
 ) -> tuple[Tensor, ...]:
     """Return dL/dx, dL/dweights and dL/dstate as a differentiable function of the copies."""
     x, grad_outputs, *tensors = copies
-    states = len(call.specification.states)
     weights, rest = tensors[: call.weights], tensors[call.weights :]
-    state, final = rest[:states], rest[states:]
+    state, final = _halves(call, rest)
     product = cells.input_product(x, weights, mask, call.specification)
-    run = cells.scan(product, weights, state, mask, dropout, call.specification)
+    run = cells.scan(product, weights, state, mask, noise, call.specification)
     return torch.autograd.grad(
         [run.outputs, *run.final_state],
         [x, *weights, *state],
@@ -315,21 +326,22 @@ def _backward_together(
     wanted: Wanted,
     x: Tensor,
     mask: Tensor | None,
-    dropout: Tensor | None,
     outputs: Tensor,
     gates: Tensor,
     saved: Tensor,
     grad_outputs: Tensor | None,
-    *tensors: Tensor,
+    *tensors: Tensor | None,
 ) -> Results:
     """As RecurrentBackward, but with the weights' gradients apart for each of the N batches."""
-    run, weights, state, final = _unpack(call, outputs, gates, saved, tensors)
+    noise, weights, tail = parted(call, tensors)
+    state, final = _halves(call, tail)
+    run = ops.Saved(outputs, [], gates, saved)
     grad_product, grad_state, _ = ops.backward_scan(
-        grad_outputs, final, run, weights, state, mask, dropout, call.specification, call.kernel
+        grad_outputs, final, run, weights, state, mask, noise, call.specification, call.kernel
     )
     if wanted.weights:
         per_sample = ops.weight_gradient(
-            x, run, grad_product, weights, state, mask, dropout, call.specification, call.kernel,
+            x, run, grad_product, weights, state, mask, noise, call.specification, call.kernel,
             "sample",
         )  # fmt: skip
         grad_weights = [grad.unflatten(0, (size, -1)).sum(1) for grad in per_sample]
@@ -350,26 +362,24 @@ def _vmap_operator(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    dropout: Tensor | None,
-    specification: str,
-    kernel: str,
-    needs_backward: bool,
+    *others: Any,
 ) -> tuple[Any, Any]:
     """``torch.vmap`` over the operator itself, where no gradient is wanted."""
+    *noise, specification, kernel, needs_backward = others
+    decoded = Specification.decode(specification)
+    call = Call(decoded, kernel, len(weights), needs_backward)
 
-    def run(x: Tensor, mask: Tensor | None, dropout: Tensor | None, *rest: Tensor) -> Results:
-        saved = ops.forward(
-            x, rest[:count], rest[count:], mask, dropout, decoded, kernel, needs_backward
-        )
+    def run(x: Tensor, mask: Tensor | None, *rest: Any) -> Results:
+        drawn, weights, state = parted(call, rest)
+        saved = ops.forward(x, weights, state, mask, drawn, decoded, kernel, needs_backward)
         return saved.outputs, saved.gates, saved.saved, *saved.final_state
 
-    count, decoded = len(weights), Specification.decode(specification)
-    x_dim, weight_dims, state_dims, mask_dim, dropout_dim, *_ = in_dims
+    x_dim, weight_dims, state_dims, mask_dim, *noise_dims = in_dims[: 4 + _NOISE]
     (outputs, gates, saved, *final), _ = _vmap(
         info.batch_size,
-        (x_dim, mask_dim, dropout_dim, *weight_dims, *state_dims),
-        (x, mask, dropout, *weights, *state),
-        range(3, 3 + count),
+        (x_dim, mask_dim, *noise_dims, *weight_dims, *state_dims),
+        (x, mask, *noise, *weights, *state),
+        range(2 + _NOISE, 2 + _NOISE + len(weights)),
         lambda *merged: tuple(_unmerge(result, info.batch_size) for result in run(*merged)),
         run,
     )

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from gatewise.cells import GATES, STATES, Specification
+from gatewise.cells import GATES, Noise, Specification
 from gatewise.errors import UnsupportedError
 from gatewise.kernels import cpu, reference
 
@@ -29,20 +29,21 @@ PATHS = ("full", "diagonal", "cell")
 REDUCTIONS = ("all", "sample", "step")
 
 library = torch.library.Library("gatewise", "DEF")
+_NOISE = "Tensor? recurrent_dropout, Tensor? zoneout_h, Tensor? zoneout_c"  # as cells.Noise
 _CELL = (
-    "(Tensor x, Tensor[] weights, Tensor[] state, Tensor? mask, Tensor? recurrent_dropout, "
+    f"(Tensor x, Tensor[] weights, Tensor[] state, Tensor? mask, {_NOISE}, "
     "str specification, str kernel, bool needs_backward) "
     "-> (Tensor outputs, Tensor[] final_state, Tensor gates, Tensor saved)"
 )
 _BACKWARD_SCAN = (
     "backward_scan(Tensor? grad_outputs, Tensor[] grad_final_state, Tensor outputs, Tensor gates, "
-    "Tensor saved, Tensor[] weights, Tensor[] state, Tensor? mask, Tensor? recurrent_dropout, "
+    f"Tensor saved, Tensor[] weights, Tensor[] state, Tensor? mask, {_NOISE}, "
     "str specification, str kernel, Tensor? scale, str path, bool norms) "
     "-> (Tensor grad_product, Tensor[] grad_state, Tensor norms)"
 )
 _WEIGHT_GRADIENT = (
-    "weight_gradient(Tensor x, Tensor outputs, Tensor gates, Tensor grad_product, "
-    "Tensor[] weights, Tensor[] state, Tensor? mask, Tensor? recurrent_dropout, "
+    "weight_gradient(Tensor x, Tensor outputs, Tensor gates, Tensor saved, Tensor grad_product, "
+    f"Tensor[] weights, Tensor[] state, Tensor? mask, {_NOISE}, "
     "str specification, str kernel, str reduce) -> Tensor[]"
 )
 _INPUT_GRADIENT = (
@@ -64,12 +65,12 @@ def forward(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
     kernel: str,
     needs_backward: bool = True,
 ) -> Saved:
-    """Run a sequence: x (B, T, I), one (B, H) for each state, mask (B, T), dropout (B, H)."""
+    """Run a sequence: x (B, T, I), one (B, H) for each state, mask (B, T), noise."""
     operator = getattr(torch.ops.gatewise, specification.cell)
     return Saved(
         *operator(
@@ -77,7 +78,7 @@ def forward(
             weights,
             state,
             mask,
-            recurrent_dropout,
+            *noise,
             specification.encode(),
             kernel,
             needs_backward,
@@ -92,7 +93,7 @@ def backward_scan(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
     kernel: str,
     scale: Tensor | None = None,
@@ -106,7 +107,7 @@ def backward_scan(
     """
     return torch.ops.gatewise.backward_scan(
         grad_outputs, grad_final_state, saved.outputs, saved.gates, saved.saved, weights, state,
-        mask, recurrent_dropout, specification.encode(), kernel, scale, path, norms,
+        mask, *noise, specification.encode(), kernel, scale, path, norms,
     )  # fmt: skip
 
 
@@ -122,14 +123,17 @@ def weight_gradient(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
     kernel: str,
     reduce: str = "all",
 ) -> list[Tensor]:
-    """Return dW, dU and db: summed ("all"), or with a leading axis for each "sample" or "step"."""
+    """Return the gradient of each weight: summed ("all"), or apart for each "sample" or "step".
+
+    Apart they have a leading axis, B or T.
+    """
     return torch.ops.gatewise.weight_gradient(
-        x, saved.outputs, saved.gates, grad_product, weights, state, mask, recurrent_dropout,
+        x, saved.outputs, saved.gates, saved.saved, grad_product, weights, state, mask, *noise,
         specification.encode(), kernel, reduce,
     )  # fmt: skip
 
@@ -141,31 +145,22 @@ def input_gradient(
     return torch.ops.gatewise.input_gradient(grad_product, weights, specification.encode(), kernel)
 
 
-def _run_forward(
-    x: Tensor,
-    weights: list[Tensor],
-    state: list[Tensor],
-    mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
-    specification: str,
-    kernel: str,
-    needs_backward: bool,
-) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
-    decoded = Specification.decode(specification)
-    return _KERNELS[kernel].forward(
-        x, weights, state, mask, recurrent_dropout, decoded, needs_backward
-    )
+def _run_forward(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+    *tensors, dropout, zoneout_h, zoneout_c, specification, kernel, needs_backward = arguments
+    noise, decoded = Noise(dropout, zoneout_h, zoneout_c), Specification.decode(specification)
+    return _KERNELS[kernel].forward(*tensors, noise, decoded, needs_backward)
 
 
 def _run_backward_scan(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
-    *tensors, specification, kernel, scale, path, norms = arguments
-    decoded = Specification.decode(specification)
-    return _KERNELS[kernel].backward_scan(*tensors, decoded, scale, path, norms)
+    *tensors, dropout, zoneout_h, zoneout_c, specification, kernel, scale, path, norms = arguments
+    noise, decoded = Noise(dropout, zoneout_h, zoneout_c), Specification.decode(specification)
+    return _KERNELS[kernel].backward_scan(*tensors, noise, decoded, scale, path, norms)
 
 
 def _run_weight_gradient(*arguments: Any) -> list[Tensor]:
-    *tensors, specification, kernel, reduce = arguments
-    return _KERNELS[kernel].weight_gradient(*tensors, Specification.decode(specification), reduce)
+    *tensors, dropout, zoneout_h, zoneout_c, specification, kernel, reduce = arguments
+    noise, decoded = Noise(dropout, zoneout_h, zoneout_c), Specification.decode(specification)
+    return _KERNELS[kernel].weight_gradient(*tensors, noise, decoded, reduce)
 
 
 def _run_input_gradient(
@@ -177,28 +172,22 @@ def _run_input_gradient(
 
 
 def _fake_forward(
-    x: Tensor,
-    weights: list[Tensor],
-    state: list[Tensor],
-    mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
-    specification: str,
-    kernel: str,
-    needs_backward: bool,
+    x: Tensor, weights: list[Tensor], state: list[Tensor], mask: Tensor | None, *others: Any
 ) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+    *_, specification, _, needs_backward = others
     if forward_ad._current_level >= 0:
         # torch would give a zero tangent without a word (measured on torch 2.13).
         raise UnsupportedError(
             "Forward-mode differentiation (torch.func.jvp) has no rule for the recurrent operators "
             "under torch.compile. Use torch.func.vjp, grad or jacrev."
         )
-    cell = Specification.decode(specification).cell
+    decoded = Specification.decode(specification)
     batch, steps, _ = x.shape
     units, columns = weights[1].shape
-    saves = needs_backward and (cell == "lstm" or Specification.decode(specification).two_biases)
+    saves = needs_backward and decoded.saves
     return (
         x.new_empty(batch, steps, units),
-        [x.new_empty(batch, units) for _ in STATES[cell]],
+        [x.new_empty(batch, units) for _ in decoded.states],
         x.new_empty(batch, steps, columns) if needs_backward else x.new_empty(0),
         x.new_empty(batch, steps, units) if saves else x.new_empty(0),
     )
@@ -215,7 +204,7 @@ def _fake_backward_scan(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
 
 
 def _fake_weight_gradient(*arguments: Any) -> list[Tensor]:
-    x, _, _, _, weights, *_, reduce = arguments
+    x, _, _, _, _, weights, *_, reduce = arguments
     lead = {"all": (), "sample": (x.shape[0],), "step": (x.shape[1],)}[reduce]
     return [weight.new_empty(*lead, *weight.shape) for weight in weights]
 
@@ -228,7 +217,7 @@ def _fake_input_gradient(
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-    x, weights, state, mask, recurrent_dropout, specification, kernel, needs_backward = inputs
+    x, weights, state, mask, *noise, specification, kernel, needs_backward = inputs
     if not needs_backward:
         raise UnsupportedError(
             "The operator was called with needs_backward=False on tensors that require gradients. "
@@ -236,28 +225,29 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...
         )
     outputs, _, gates, saved = output
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, mask, recurrent_dropout, outputs, gates, saved, *weights, *state)
+    ctx.save_for_backward(x, mask, outputs, gates, saved, *noise, *weights, *state)
     ctx.weights, ctx.specification, ctx.kernel = len(weights), specification, kernel
 
 
 def _backward(ctx: Any, grad_outputs: Tensor | None, grad_final: list[Tensor | None], *_: Any):
-    x, mask, recurrent_dropout, outputs, gates, saved, *rest = ctx.saved_tensors
+    x, mask, outputs, gates, saved, *rest = ctx.saved_tensors
+    noise, rest = rest[: len(Noise._fields)], rest[len(Noise._fields) :]
     weights, state = rest[: ctx.weights], rest[ctx.weights :]
     grad_product, grad_state, _ = torch.ops.gatewise.backward_scan(
         grad_outputs, materialize(grad_final, state), outputs, gates, saved, weights, state, mask,
-        recurrent_dropout, ctx.specification, ctx.kernel, None, "full", False,
+        *noise, ctx.specification, ctx.kernel, None, "full", False,
     )  # fmt: skip
     grad_x, grad_weights = None, [None] * ctx.weights
     if any(ctx.needs_input_grad[1]):
         grad_weights = torch.ops.gatewise.weight_gradient(
-            x, outputs, gates, grad_product, weights, state, mask, recurrent_dropout,
+            x, outputs, gates, saved, grad_product, weights, state, mask, *noise,
             ctx.specification, ctx.kernel, "all",
         )  # fmt: skip
     if ctx.needs_input_grad[0]:
         grad_x = torch.ops.gatewise.input_gradient(
             grad_product, weights, ctx.specification, ctx.kernel
         )
-    return grad_x, grad_weights, grad_state, None, None, None, None, None
+    return grad_x, grad_weights, grad_state, None, *(None for _ in noise), None, None, None
 
 
 def materialize(grads: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:

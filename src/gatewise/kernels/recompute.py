@@ -58,44 +58,44 @@ def recomputed(given: Pass) -> tuple[Tensor, tuple[Tensor, ...]]:
         )
     call = Call(given.specification, given.kernel, len(given.weights), needs_backward=True)
     outputs, *final = _Recomputed.apply(
-        call, given.x, given.mask, given.recurrent_dropout, *given.weights, *given.state
+        call, given.x, given.mask, *given.noise, *given.weights, *given.state
     )
     return outputs, tuple(final)
 
 
 class _Recomputed(torch.autograd.Function):
-    """``apply(call, x, mask, dropout, *weights, *state)`` as ``function.Recurrent``, less gates."""
+    """``apply(call, x, mask, *noise, *weights, *state)`` as ``function.Recurrent``, less gates."""
 
     @staticmethod
     def forward(
-        ctx: Any, call: Call, x: Tensor, mask: Tensor | None, dropout: Tensor | None,
-        *tensors: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        given = _pass(call, x, mask, dropout, tensors)
+        ctx: Any, call: Call, x: Tensor, mask: Tensor | None, *tensors: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        given = _pass(call, x, mask, tensors)
         run = _run(given, needs_backward=False)
         ctx.call = call
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, mask, dropout, run.outputs, *tensors)
+        ctx.save_for_backward(x, mask, run.outputs, *tensors)
         return run.outputs, *run.final_state
 
     @staticmethod
     def backward(ctx: Any, grad_outputs: Tensor | None, *grad_final: Tensor | None) -> Any:
-        x, mask, dropout, outputs, *tensors = ctx.saved_tensors
+        x, mask, outputs, *tensors = ctx.saved_tensors
         count = ctx.call.weights
-        given = _pass(ctx.call, x, mask, dropout, tensors)
-        wanted = Wanted(ctx.needs_input_grad[1], any(ctx.needs_input_grad[4 : 4 + count]))
+        given = _pass(ctx.call, x, mask, tensors)
+        wanted = Wanted(ctx.needs_input_grad[1], function.weights_need_gradient(ctx, count))
         final = ops.materialize(grad_final, given.state)
         if torch.is_grad_enabled():
             # For a second derivative, which keeps everything anyway.
             with torch.no_grad():
                 run = _run(given, needs_backward=True)
             _, grad_x, *rest = function.RecurrentBackward.apply(
-                ctx.call, wanted, x, mask, dropout, outputs, run.gates, run.saved, grad_outputs,
-                *tensors, *final,
+                ctx.call, wanted, x, mask, outputs, run.gates, run.saved, grad_outputs, *tensors,
+                *final,
             )  # fmt: skip
         else:
-            grad_product, gates, grad_state = _go_back(given, grad_outputs, final)
-            rest = [*_weights(given, wanted, outputs, gates, grad_product), *grad_state]
+            back = _go_back(given, grad_outputs, final)
+            grad_product = back.grad_product
+            rest = [*_weights(given, wanted, outputs, back), *back.grad_state]
             grad_x = None
             if wanted.x:
                 grad_x = ops.input_gradient(
@@ -103,12 +103,14 @@ class _Recomputed(torch.autograd.Function):
                 )
         if not wanted.weights:
             rest[:count] = [None] * count
-        return None, grad_x if wanted.x else None, None, None, *rest
+        noise = (None for _ in given.noise)
+        return None, grad_x if wanted.x else None, None, *noise, *rest
 
 
 class _WayBack(NamedTuple):
     grad_product: Tensor  # dL/dP, (B, T, G·H)
-    gates: Tensor  # (B, T, G·H) for a GRU, whose dU needs the reset gate; else empty
+    gates: Tensor  # (B, T, G·H) where the weights' gradient needs them; else empty
+    saved: Tensor  # (B, T, H), likewise
     grad_state: State
 
 
@@ -128,8 +130,11 @@ def _go_back(given: Pass, grad_outputs: Tensor | None, final: State) -> _WayBack
     batch, steps, _ = given.x.shape
     scan = ops.kernel_called(given.kernel).backward_scan
     grad_product = given.x.new_empty(batch, steps, given.weights[1].shape[1])
-    whole_gates = given.specification.cell == "gru"
-    gates = torch.empty_like(grad_product) if whole_gates else given.x.new_empty(0)
+    gates = saved = given.x.new_empty(0)
+    if given.specification.weights_need_gates:
+        gates = torch.empty_like(grad_product)
+    if given.specification.weights_need_memory:
+        saved = given.x.new_empty(batch, steps, given.state[1].shape[1])
     grad_states = []
     for rows in parts(batch, steps):
         part = _rows(given, rows)
@@ -137,48 +142,51 @@ def _go_back(given: Pass, grad_outputs: Tensor | None, final: State) -> _WayBack
         _, grad_state, _ = scan(
             None if grad_outputs is None else grad_outputs[rows],
             [grad[rows] for grad in final], run.outputs, run.gates, run.saved, part.weights,
-            part.state, part.mask, part.recurrent_dropout, part.specification,
+            part.state, part.mask, part.noise, part.specification,
             scale=None, path="full", norms=False, grad_product=grad_product[rows],
         )  # fmt: skip
         grad_states.append(grad_state)
-        if whole_gates:
+        if gates.dim() == 3:
             gates[rows] = run.gates
+        if saved.dim() == 3:
+            saved[rows] = run.saved
     return _WayBack(
-        grad_product, gates, [torch.cat(states) for states in zip(*grad_states, strict=True)]
+        grad_product,
+        gates,
+        saved,
+        [torch.cat(states) for states in zip(*grad_states, strict=True)],
     )
 
 
 def _weights(
-    given: Pass, wanted: Wanted, outputs: Tensor, gates: Tensor, grad_product: Tensor
+    given: Pass, wanted: Wanted, outputs: Tensor, back: _WayBack
 ) -> Sequence[Tensor | None]:
     if not wanted.weights:
         return [None] * len(given.weights)
-    saved = ops.Saved(outputs, [], gates, outputs.new_empty(0))
+    saved = ops.Saved(outputs, [], back.gates, back.saved)
     return ops.weight_gradient(
-        given.x, saved, grad_product, given.weights, given.state, given.mask,
-        given.recurrent_dropout, given.specification, given.kernel,
+        given.x, saved, back.grad_product, given.weights, given.state, given.mask, given.noise,
+        given.specification, given.kernel,
     )  # fmt: skip
 
 
 def _run(given: Pass, needs_backward: bool) -> ops.Saved:
     return ops.forward(
-        given.x, given.weights, given.state, given.mask, given.recurrent_dropout,
+        given.x, given.weights, given.state, given.mask, given.noise,
         given.specification, given.kernel, needs_backward,
     )  # fmt: skip
 
 
 def _rows(given: Pass, rows: slice) -> Pass:
-    mask, dropout = given.mask, given.recurrent_dropout
+    mask = given.mask
     return given._replace(
         x=given.x[rows],
         state=[state[rows] for state in given.state],
         mask=None if mask is None else mask[rows],
-        recurrent_dropout=None if dropout is None else dropout[rows],
+        noise=given.noise.rows(rows),
     )
 
 
-def _pass(
-    call: Call, x: Tensor, mask: Tensor | None, dropout: Tensor | None, tensors: Sequence[Tensor]
-) -> Pass:
-    weights, state = tensors[: call.weights], tensors[call.weights :]
-    return Pass(call.specification, call.kernel, x, weights, state, mask, dropout)
+def _pass(call: Call, x: Tensor, mask: Tensor | None, tensors: Sequence[Any]) -> Pass:
+    noise, weights, state = function.parted(call, tensors)
+    return Pass(call.specification, call.kernel, x, weights, state, mask, noise)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gatewise.cells import Specification
+from gatewise.cells import Noise, Specification
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Record:
     weights: Sequence[Tensor]
     state: Sequence[Tensor]
     mask: Tensor | None  # (B, T)
-    recurrent_dropout: Tensor | None  # (B, H)
+    noise: Noise
     outputs: Tensor | None = None  # (B, T, H)
     gates: Tensor | None = None  # (B, T, G·H)
     saved: Tensor | None = None  # (B, T, H), or empty

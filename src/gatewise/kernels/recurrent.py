@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gatewise import cells
-from gatewise.cells import Specification
+from gatewise.cells import NO_NOISE, Noise, Specification
 from gatewise.kernels import cudnn, function, ops
 from gatewise.kernels.dispatch import Request, choose
 from gatewise.kernels.function import Call
@@ -25,20 +25,20 @@ def recurrent(
     *,
     specification: Specification,
     mask: Tensor | None = None,
-    recurrent_dropout: Tensor | None = None,
+    noise: Noise = NO_NOISE,
     kernel: str = "auto",
     recompute: str | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a sequence through a cell and return the outputs (B, T, H) and the final state.
 
-    ``x`` is (B, T, I). ``weights`` are W (I, G·H), U (H, G·H) and optionally b (G·H,), which is
-    (2, G·H) for a GRU that resets after the product; every time step uses this one set. ``state``
-    holds (B, H) for each state of the cell, or None for zeros. ``mask`` (B, T) is True at real
-    steps: others carry the state unchanged, and what x holds there (even NaN) does not matter.
-    ``recurrent_dropout`` (B, H), already scaled by 1/(1 - rate), multiplies the h that the
-    recurrent product sees. Differentiable in x, weights and state, twice in eager mode.
-    ``recompute="gates"`` keeps no gates for the way back but computes them again: fewer numbers in
-    memory, the same bits. (Inside ``recording``, which asks for the gates, they are kept.)
+    ``x`` is (B, T, I). ``weights`` are W (I, G·H), U (H, G·H), optionally b (G·H,), which is
+    (2, G·H) for a GRU that resets after the product, and the specification's ``extra_weights``;
+    every time step uses this one set. ``state`` holds (B, H) for each state of the cell, or None
+    for zeros. ``mask`` (B, T) is True at real steps: others carry the state unchanged, and what x
+    holds there (even NaN) does not matter. ``noise`` holds the masks of recurrent dropout and of
+    zoneout. Differentiable in x, weights and state, twice in eager mode. ``recompute="gates"``
+    keeps no gates for the way back but computes them again: fewer numbers in memory, the same bits.
+    (Inside ``recording``, which asks for the gates, they are kept.)
 
     Raises ``UnsupportedError`` if a ``kernel`` asked for by name cannot serve.
 
@@ -52,24 +52,20 @@ def recurrent(
     dtype = weights[1].dtype
     if torch.is_autocast_enabled(x.device.type):
         # The kernels have one type for everything; the weights' type loses nothing.
-        x, recurrent_dropout = x.to(dtype), _cast(recurrent_dropout, dtype)
+        x, noise = x.to(dtype), noise.to(dtype)
         state = None if state is None else [part.to(dtype) for part in state]
     if state is None:
         zeros = x.new_zeros(x.shape[0], weights[1].shape[0])
         state = [zeros, *(torch.zeros_like(zeros) for _ in specification.states[1:])]
-    choice = choose(
-        Request.of(x, weights, specification, mask, recurrent_dropout, kernel, recompute)
-    )
-    given = Pass(
-        specification, choice.kernel, x, weights, state, mask, recurrent_dropout, recompute
-    )
+    choice = choose(Request.of(x, weights, specification, mask, noise, kernel, recompute))
+    given = Pass(specification, choice.kernel, x, weights, state, mask, noise, recompute)
     steer = None if torch.compiler.is_compiling() else active_steer()
     return run(given) if steer is None else steer(given)
 
 
 def run(given: Pass) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a pass; it is differentiated exactly, whatever steers the passes of this thread."""
-    specification, kernel, x, weights, state, mask, recurrent_dropout, recompute = given
+    specification, kernel, x, weights, state, mask, noise, recompute = given
     needs_gradient = _needs_gradient((x, *weights, *state))
     if recompute is not None and needs_gradient and active_records() is None:
         return recomputed(given)
@@ -80,7 +76,7 @@ def run(given: Pass) -> tuple[Tensor, tuple[Tensor, ...]]:
     else:
         way = _eager
     call = Call(specification, kernel, len(weights), needs_gradient)
-    return way(call, x, weights, state, mask, recurrent_dropout)
+    return way(call, x, weights, state, mask, noise)
 
 
 def _eager(
@@ -89,20 +85,18 @@ def _eager(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     records = active_records()
     if records is not None:
         # cuDNN keeps its gates to itself; the reference computes the same equation in the open.
         kernel = "reference" if call.kernel == "cudnn" else call.kernel
-        record = Record(call.specification, kernel, x, weights, state, mask, recurrent_dropout)
+        record = Record(call.specification, kernel, x, weights, state, mask, noise)
         records.append(record)
         call = call._replace(kernel=kernel, needs_backward=True, record=record)
     if call.kernel == "cudnn":
         return cudnn.run(x, weights, state, call.specification)
-    outputs, gates, saved, *final = function.apply(
-        call, x, mask, recurrent_dropout, *weights, *state
-    )
+    outputs, gates, saved, *final = function.apply(call, x, mask, *noise, *weights, *state)
     if call.record is not None:
         call.record.outputs = outputs.detach()
         call.record.gates, call.record.saved = gates, saved
@@ -115,12 +109,12 @@ def _compiled(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Hand the compiler one node (or, for an unusual activation, the equation to trace)."""
     if not call.specification.fusable:
         product = cells.input_product(x, weights, mask, call.specification)
-        scan = cells.scan(product, weights, state, mask, recurrent_dropout, call.specification)
+        scan = cells.scan(product, weights, state, mask, noise, call.specification)
         return scan.outputs, scan.final_state
     if call.kernel == "cudnn":
         return cudnn.run(x, weights, state, call.specification)
@@ -129,7 +123,7 @@ def _compiled(
         weights,
         state,
         mask,
-        recurrent_dropout,
+        noise,
         call.specification,
         call.kernel,
         call.needs_backward,
@@ -143,14 +137,14 @@ def _equation(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run the differentiable equation, for activations that no fused kernel knows."""
     product = cells.input_product(x, weights, mask, call.specification)
-    scan = cells.scan(product, weights, state, mask, recurrent_dropout, call.specification)
+    scan = cells.scan(product, weights, state, mask, noise, call.specification)
     records = active_records()
     if records is not None:
-        record = Record(call.specification, "reference", x, weights, state, mask, recurrent_dropout)
+        record = Record(call.specification, "reference", x, weights, state, mask, noise)
         record.outputs, record.gates = scan.outputs.detach(), scan.gates.detach()
         record.saved = scan.saved.detach()
         records.append(record)
@@ -175,7 +169,3 @@ def _watched(record: Record, scan: cells.Scan) -> tuple[Tensor, tuple[Tensor, ..
 
 def _needs_gradient(tensors: Sequence[Tensor]) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-
-
-def _cast(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    return None if tensor is None else tensor.to(dtype)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from gatewise import cells
-from gatewise.cells import Specification
+from gatewise.cells import Noise, Specification, Weights, lstm
 from gatewise.cells.gates import gate_slice
-from gatewise.cells.scan import previous_outputs, recurrent_cotangents
+from gatewise.cells.scan import previous_outputs, previous_states, recurrent_cotangents
 
 # The contraction of a step's input (left) with its cotangents (right) into a weight's gradient.
 _REDUCTIONS = {"all": "bti,btg->ig", "sample": "bti,btg->big", "step": "bti,btg->tig"}
@@ -26,14 +26,14 @@ def forward(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
     needs_backward: bool,
 ) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
     """Return the outputs (B, T, H), the final state, the activated gates and what else is saved."""
     with _full_precision(x):
         product = cells.input_product(x, weights, mask, specification)
-        run = cells.scan(product, weights, state, mask, recurrent_dropout, specification)
+        run = cells.scan(product, weights, state, mask, noise, specification)
     nothing = x.new_empty(0)
     kept = (run.gates, run.saved) if needs_backward else (nothing, nothing.clone())
     # An operator's outputs may not share memory with one another or with its inputs.
@@ -49,7 +49,7 @@ def backward_scan(
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
     scale: Tensor | None,
     path: str,
@@ -63,7 +63,7 @@ def backward_scan(
     with _full_precision(outputs):
         grads = cells.backward_scan(
             grad_outputs, grad_final_state, outputs, gates, saved, weights, state, mask,
-            recurrent_dropout, specification, scale, path, norms,
+            noise, specification, scale, path, norms,
         )  # fmt: skip
     found = grads[0] if grad_product is None else grad_product.copy_(grads[0])
     return found, [grad.clone() for grad in grads[1]], grads[2]
@@ -73,21 +73,22 @@ def weight_gradient(
     x: Tensor,
     outputs: Tensor,
     gates: Tensor,
+    saved: Tensor,
     grad_product: Tensor,
     weights: Sequence[Tensor],
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
     reduce: str,
 ) -> list[Tensor]:
-    """Return the gradients of W, U and b: summed, or apart for each sample or time step."""
+    """Return the gradient of each weight: summed, or apart for each sample or time step."""
     with _full_precision(x):
         if mask is not None:
             x = torch.where(mask.unsqueeze(-1), x, 0)
         seen = previous_outputs(outputs, state, specification)
-        if recurrent_dropout is not None:
-            seen = seen * recurrent_dropout.unsqueeze(1)
+        if noise.recurrent_dropout is not None:
+            seen = seen * noise.recurrent_dropout.unsqueeze(1)
         grad_recurrent = recurrent_cotangents(grad_product, gates, specification)
         contraction = _REDUCTIONS[reduce]
         grads = [torch.einsum(contraction, x, grad_product)]
@@ -95,12 +96,16 @@ def weight_gradient(
             grads.append(_reset_before_gradient(seen, gates, grad_product, contraction))
         else:
             grads.append(torch.einsum(contraction, seen, grad_recurrent))
-        if len(weights) == 3:
-            axes = _BIAS_AXES[reduce]
+        axes = _BIAS_AXES[reduce]
+        if Weights.of(weights, specification).bias is not None:
             bias = grad_product.sum(axes)
             if specification.two_biases:
                 bias = torch.stack((bias, grad_recurrent.sum(axes)), dim=-2)
             grads.append(bias)
+        if specification.peephole:
+            before = previous_states(saved, state[1], specification)
+            found = lstm.peephole_gradients(gates, before, grad_product, specification)
+            grads.append(torch.stack([grad.sum(axes) for grad in found.values()], dim=-2))
     return grads
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from gatewise.cells import Specification
+from gatewise.cells import NO_NOISE, Noise, Specification
 
 
 class Pass(NamedTuple):
@@ -26,13 +26,14 @@ class Pass(NamedTuple):
     weights: Sequence[Tensor]
     state: Sequence[Tensor]  # each (B, H)
     mask: Tensor | None  # (B, T)
-    recurrent_dropout: Tensor | None  # (B, H)
+    noise: Noise = NO_NOISE
     recompute: str | None = None  # "gates": keep none, and compute them again on the way back
 
     def piece(self, start: int, stop: int) -> Pass:
         """Return the pass over the time steps from ``start`` up to ``stop``."""
         mask = None if self.mask is None else self.mask[:, start:stop]
-        return self._replace(x=self.x[:, start:stop], mask=mask)
+        noise = self.noise.piece(start, stop)
+        return self._replace(x=self.x[:, start:stop], mask=mask, noise=noise)
 
 
 Steer = Callable[[Pass], tuple[Tensor, tuple[Tensor, ...]]]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gatewise.cells import Weights
 from gatewise.kernels import cpu
 from gatewise.kernels.steering import Pass
 
@@ -41,8 +42,10 @@ class TraceStep:
 
     @staticmethod
     def serves(given: Pass) -> bool:
-        """Whether the pass is one step that the native kernels run."""
-        return given.kernel == "cpu" and given.x.shape[1] == 1
+        """Whether the pass is one step that ``traces.h`` runs: of W, U and b alone."""
+        specification = given.specification
+        plain = not (specification.extra_weights or specification.cell_clip or given.noise.zones)
+        return given.kernel == "cpu" and given.x.shape[1] == 1 and plain
 
     def fits(self, given: Pass) -> bool:
         """Whether the pass has the sizes and the types for which this was made."""
@@ -67,8 +70,9 @@ class TraceStep:
         x, weights = given.x, given.weights
         if x.stride(-1) != 1:
             x = x.contiguous()
-        bias = weights[2].contiguous() if len(weights) > 2 else None
-        mask, dropout = call.mask(given.mask), given.recurrent_dropout
+        bias = Weights.of(weights, given.specification).bias
+        bias = None if bias is None else bias.contiguous()
+        mask, dropout = call.mask(given.mask), given.noise.recurrent_dropout
         if dropout is not None:
             dropout = call.optional(dropout, (call.batch, call.units), "recurrent_dropout")
         outputs = x.new_empty(call.batch, 1, call.units)

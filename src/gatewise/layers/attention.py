@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gatewise.errors import InputError, unknown_name
 from gatewise.layers.layer import Layer, Shape, as_tensor
-from gatewise.layers.noise import Noise
+from gatewise.layers.noise import NoiseSource
 
 # Keras takes this from the scores of masked values.
 _FAR = 1.0e9
@@ -65,7 +65,7 @@ class Attention(Layer):
         self.use_scale = bool(use_scale)
         self.score_mode = score_mode
         self.dropout = float(dropout)
-        self.noise = Noise(seed)
+        self.noise = NoiseSource(seed)
 
     def create_weights(self, input_shape: Any) -> None:
         for name, wanted in (

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from gatewise.errors import InputError
 from gatewise.layers.layer import Layer, Shape, checked_shape
-from gatewise.layers.noise import Noise
+from gatewise.layers.noise import NoiseSource
 
 
 class Dropout(Layer):
@@ -50,7 +50,7 @@ class Dropout(Layer):
             raise InputError(f"Dropout expected a rate between 0 and 1 but got {rate!r}.")
         self.rate = rate
         self.noise_shape = None if noise_shape is None else checked_shape(noise_shape)
-        self.noise = Noise(seed)
+        self.noise = NoiseSource(seed)
 
     def check_input_shape(self, shape: Shape) -> None:
         if self.noise_shape is not None and len(self.noise_shape) != len(shape):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gatewise.layers.noise import Noise
+from gatewise.layers.noise import NoiseSource
 
 
 class DropoutRNNCell:
     """A mixin for a cell of your own that drops inputs or states, the same ones at every step.
 
     The cell sets ``dropout``, ``recurrent_dropout`` (rates) and ``seed_generator``
-    (a :class:`Noise`), and multiplies by the masks in training. ``RNN`` forgets them after each
-    series.
+    (a :class:`NoiseSource`), and multiplies by the masks in training. ``RNN`` forgets them after
+    each series.
 
     >>> import torch
     >>> from gatewise.layers import Layer
@@ -20,7 +20,7 @@ class DropoutRNNCell:
     ...     dropout, recurrent_dropout, state_size = 0.5, 0.0, 2
     ...     def __init__(self):
     ...         super().__init__()
-    ...         self.seed_generator = Noise(seed=1)
+    ...         self.seed_generator = NoiseSource(seed=1)
     ...     def call(self, x, states, training=False):
     ...         x = x * self.get_dropout_mask(x) if training else x
     ...         return x + states[0], [x + states[0]]
@@ -31,7 +31,7 @@ class DropoutRNNCell:
 
     dropout: float
     recurrent_dropout: float
-    seed_generator: Noise
+    seed_generator: NoiseSource
     _dropout_mask: Tensor | None = None
     _recurrent_dropout_mask: Tensor | None = None
 

@@ -20,7 +20,7 @@ from gatewise.errors import InputError
 _WORD = 0xFFFFFFFF
 
 
-class Noise(nn.Module):
+class NoiseSource(nn.Module):
     """A source of dropout masks.
 
     The buffer ``calls`` counts the seeded ones, and setting it repeats them; those without a seed

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn, where
 
 from gatewise import activations
-from gatewise.cells import Specification, WeightSet
+from gatewise.cells import NO_NOISE, Noise, Specification, WeightSet, weight_names
 from gatewise.errors import InputError, unknown_name
 from gatewise.kernels import Choice, Request, choose, recurrent
 from gatewise.kernels.dispatch import KERNELS
@@ -24,7 +24,7 @@ from gatewise.kernels.recompute import check as check_recompute
 from gatewise.layers import initializers, regularizers
 from gatewise.layers.dense import ActivationLike, known_features, serialized_activation
 from gatewise.layers.layer import Layer, RankError, Shape, as_tensor, checked_shape, positive, sizes
-from gatewise.layers.noise import Noise
+from gatewise.layers.noise import NoiseSource
 from gatewise.layers.stream import LayerStream
 
 _KERNELS = ("auto", *KERNELS)
@@ -93,7 +93,7 @@ class Recurrent(Layer):
         self.bias_regularizer = regularizers.get(bias_regularizer)
         self.dropout = _checked_rate(kind, "dropout", dropout)
         self.recurrent_dropout = _checked_rate(kind, "recurrent_dropout", recurrent_dropout)
-        self.noise = Noise(seed)
+        self.noise = NoiseSource(seed)
         self.stateful = bool(stateful)
         for state in self.specification.states if self.stateful else ():
             self.register_buffer(f"kept_{state}", None, persistent=False)
@@ -184,7 +184,7 @@ class Recurrent(Layer):
             state,
             specification=self.specification,
             mask=mask,
-            recurrent_dropout=self._recurrent_dropout_mask(x),
+            noise=self._draw(x),
             kernel=self.use_kernel,
             recompute=self.recompute,
         )
@@ -225,7 +225,7 @@ class Recurrent(Layer):
         self, read: Callable[[nn.Parameter], Tensor] = lambda weight: weight
     ) -> list[WeightSet]:
         """Return the one set of weights that every time step uses; ``read`` is applied to each."""
-        names = ("kernel", "recurrent_kernel", "bias")[: len(self.weight_list())]
+        names = weight_names(self.weight_list(), self.specification)
         weights = {name: read(getattr(self, name)) for name in names}
         return [WeightSet("", self.specification, weights, {name: (name,) for name in names})]
 
@@ -306,9 +306,11 @@ class Recurrent(Layer):
         return self.recurrent_kernel if self.built else None
 
     def weight_list(self) -> list[Tensor]:
-        """Return W, U and, where there is one, b."""
+        """Return W, U, b where there is one, and the specification's extra weights."""
         weights: list[Tensor] = [self.kernel, self.recurrent_kernel]
-        return weights if self.bias is None else [*weights, self.bias]
+        if self.bias is not None:
+            weights.append(self.bias)
+        return [*weights, *(getattr(self, name) for name in self.specification.extra_weights)]
 
     def _receive_mask(self, mask: Any, x: Tensor) -> Tensor | None:
         if mask is None:
@@ -358,10 +360,11 @@ class Recurrent(Layer):
             return x
         return x * self.noise((x.shape[0], 1, x.shape[2]), self.dropout, x)
 
-    def _recurrent_dropout_mask(self, x: Tensor) -> Tensor | None:
+    def _draw(self, x: Tensor) -> Noise:
+        """Return the masks of one pass."""
         if not self.training or self.recurrent_dropout == 0:
-            return None
-        return self.noise((x.shape[0], self.units), self.recurrent_dropout, x)
+            return NO_NOISE
+        return Noise(self.noise((x.shape[0], self.units), self.recurrent_dropout, x))
 
     def _shown_outputs(
         self, outputs: Tensor, mask: Tensor | None, state: list[Tensor] | None

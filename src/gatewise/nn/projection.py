@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gatewise.cells import Specification, input_product, lstm
+from gatewise.cells import NO_NOISE, Specification, Weights, input_product, lstm
 
 REASON = "proj_size projects h inside the recurrence, which no fused kernel does yet"
 
@@ -35,7 +35,8 @@ def projected_lstm(
     ``weights`` are W (I, 4H), U (R, 4H) and maybe b (4H,); ``projection`` is W_r (H, R). Masked
     steps carry the state unchanged, as in the fused operator.
     """
-    W, U = weights[0], weights[1]
+    named = Weights.of(weights, specification)
+    W, U, *_ = named
     with torch.autocast(
         x.device.type, enabled=False
     ):  # all in the weights' dtype, as the kernels do
@@ -48,7 +49,7 @@ def projected_lstm(
         steps = range(x.shape[1])
         outputs: dict[int, Tensor] = {}
         for t in reversed(steps) if specification.reverse else steps:
-            h_inner, c_new = lstm.step(product[:, t], (h, c), U, None, None, specification).state
+            h_inner, c_new = lstm.step(product[:, t], (h, c), named, NO_NOISE, specification).state
             h_new = h_inner @ projection
             if mask is not None:
                 real = mask[:, t].unsqueeze(-1)
