@@ -7,7 +7,7 @@ from gatewise.cells.gates import GATES, STATES, gate_slice, reorder_gates, split
 from gatewise.cells.noise import NO_NOISE, Noise
 from gatewise.cells.scan import Scan, backward_scan, input_product, scan
 from gatewise.cells.specification import Specification
-from gatewise.cells.weights import Weights, WeightSet, weight_names
+from gatewise.cells.weights import Weights, WeightSet, units_of, weight_names
 
 __all__ = [
     "GATES",
@@ -24,5 +24,6 @@ __all__ = [
     "reorder_gates",
     "scan",
     "split_gates",
+    "units_of",
     "weight_names",
 ]

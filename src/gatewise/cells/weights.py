@@ -16,9 +16,14 @@ class Weights(NamedTuple):
     """The weights of one cell by name; what the cell does not have is None."""
 
     W: Tensor  # (I, G·H)
-    U: Tensor  # (H, G·H)
+    U: Tensor  # (P, G·H), where P is the width of h: H, or that of its projection
     bias: Tensor | None = None  # (G·H,), or (2, G·H) of a GRU that resets after the product
-    peephole: Tensor | None = None  # (P, H), a row for each gate of `Specification.peepholes`
+    peephole: Tensor | None = None  # a row (H,) for each gate of `Specification.peepholes`
+    projection: Tensor | None = None  # (H, P)
+    input_gain: Tensor | None = None  # (G·H,), of the normalized x W
+    recurrent_gain: Tensor | None = None  # (G·H,), of the normalized h U
+    cell_gain: Tensor | None = None  # (H,), of the normalized c
+    cell_bias: Tensor | None = None  # (H,)
 
     @staticmethod
     def of(weights: Sequence[Tensor], specification: Specification) -> Weights:
@@ -39,6 +44,16 @@ class Weights(NamedTuple):
                 f"{len(weights)} tensors."
             )
         return Weights(*weights[:count], **dict(zip(extra, weights[count:], strict=True)))
+
+
+def units_of(weights: Sequence[Tensor], specification: Specification) -> int:
+    """Return H, the number of hidden units; h is as wide unless it is projected.
+
+    >>> import torch
+    >>> units_of([torch.ones(3, 8), torch.ones(2, 8)], Specification("simple_rnn"))
+    8
+    """
+    return weights[0].shape[1] // len(specification.gates)
 
 
 def weight_names(weights: Sequence[Tensor], specification: Specification) -> tuple[str, ...]:
@@ -75,7 +90,7 @@ class WeightSet:
     @property
     def units(self) -> int:
         """H, the number of hidden units."""
-        return self.weights["recurrent_kernel"].shape[0]
+        return self.weights["kernel"].shape[1] // len(self.specification.gates)
 
     @property
     def input_size(self) -> int:

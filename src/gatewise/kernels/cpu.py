@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from gatewise.activations import KERNEL_NAMES
-from gatewise.cells import GATES, Noise, Specification, Weights
+from gatewise.cells import GATES, Noise, Specification, Weights, units_of
+from gatewise.cells.rows import gradient_row, saved_row
 from gatewise.errors import InputError, UnsupportedError
 
 DTYPES = (torch.float32, torch.float64)
@@ -99,6 +100,8 @@ def supports(specification: Specification, dtype: torch.dtype) -> str | None:
         return f"the native kernels compute in float32 and float64, not {dtype}"
     if not specification.fusable:
         return f"the native kernels know the activations {', '.join(sorted(KERNEL_NAMES))} alone"
+    if specification.layer_norm and "c" not in specification.states:
+        return "the native kernels normalize the sums of an LSTM alone"
     if specification.cell == "cifg":
         return "the native kernels have no coupled gates"
     if specification.peephole or specification.cell_clip is not None:
@@ -131,21 +134,21 @@ def forward(
     call = _Call(x, weights, specification)
     if needs_backward:
         keep_freed_memory()
-    batch, time, units = call.batch, call.time, call.units
+    batch, time = call.batch, call.time
     x = _rows_contiguous(x)
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(noise.recurrent_dropout, (batch, units), "recurrent_dropout")
-    bias = call.bias(weights)
+    dropout = call.optional(noise.recurrent_dropout, (batch, call.hidden), "recurrent_dropout")
+    bias, norms = call.bias(), call.norms()
 
-    outputs = x.new_empty(batch, time, units)
-    final_state = [x.new_empty(batch, units) for _ in states]
+    outputs = x.new_empty(batch, time, call.hidden)
+    final_state = [torch.empty_like(part) for part in states]
     gates = x.new_empty((batch, time, call.columns) if needs_backward else 0)
-    saved = x.new_empty((batch, time, units) if needs_backward and call.saves else 0)
+    saved = x.new_empty((batch, time, call.saved_width) if needs_backward and call.saves else 0)
     call.module.forward(
         call.is_double, call.layer, _matrix(x), _matrix(weights[0]), _matrix(weights[1]),
-        _address(bias), _pair(states), _address(mask), _address(dropout),
-        outputs.data_ptr(), _pair(final_state), gates.data_ptr(), saved.data_ptr(),
+        _address(bias), call.projection(), _addresses(norms), _pair(states), _address(mask),
+        _address(dropout), outputs.data_ptr(), _pair(final_state), gates.data_ptr(), saved.data_ptr(),
     )  # fmt: skip
     return outputs, final_state, gates, saved
 
@@ -166,38 +169,41 @@ def backward_scan(
     norms: bool,
     grad_product: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Return dL/dP (B, T, GH), dL/d(initial state) and, when asked for, the norms (B, T, S).
+    """Return the cotangents (B, T, R), dL/d(initial state) and, when asked for, the norms (B, T, S).
 
+    The rows of cotangents begin with dL/dP (see :mod:`gatewise.cells.rows`).
     ``scale`` (T,) multiplies what step t hands to the step before it; ``path``, the cotangent's way
-    through U, is "full", "diagonal" or "cell". dL/dP is written to ``grad_product`` if that is
+    through U, is "full", "diagonal" or "cell". The rows are written to ``grad_product`` if that is
     given, which is contiguous.
     """
     call = _Call(outputs, weights, specification, inputs=weights[0].shape[0])
-    batch, time, units = call.batch, call.time, call.units
-    sequence = (batch, time, units)
+    batch, time, norms_of = call.batch, call.time, call.norms()
     outputs, gates, saved = outputs.contiguous(), gates.contiguous(), saved.contiguous()
     call.check(gates, (batch, time, call.columns), "gates")
     if call.saves:
-        call.check(saved, sequence, "saved")
-    grad_outputs = call.optional(grad_outputs, sequence, "grad_outputs")
+        call.check(saved, (batch, time, call.saved_width), "saved")
+    grad_outputs = call.optional(grad_outputs, (batch, time, call.hidden), "grad_outputs")
     grad_final = [
-        call.optional(grad, (batch, units), "grad_final_state") for grad in grad_final_state
+        call.optional(grad, (batch, width), "grad_final_state")
+        for grad, width in zip(grad_final_state, call.widths, strict=True)
     ]
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(noise.recurrent_dropout, (batch, units), "recurrent_dropout")
+    dropout = call.optional(noise.recurrent_dropout, (batch, call.hidden), "recurrent_dropout")
     scale = call.optional(scale, (time,), "scale")
 
+    shape = (batch, time, call.gradient_width)
     if grad_product is None:
-        grad_product = torch.empty_like(gates)
-    call.check(grad_product, gates.shape, "grad_product")
+        grad_product = gates.new_empty(shape)
+    call.check(grad_product, shape, "grad_product")
     assert grad_product.is_contiguous()
-    grad_state = [outputs.new_empty(batch, units) for _ in states]
+    grad_state = [torch.empty_like(part) for part in states]
     measured = outputs.new_empty((batch, time, len(states)) if norms else 0)
     call.module.backward_scan(
         call.is_double, call.layer, _address(grad_outputs), _pair(grad_final),
-        outputs.data_ptr(), gates.data_ptr(), saved.data_ptr(), _matrix(weights[1]), _pair(states),
-        _address(mask), _address(dropout), _address(scale), path,
+        outputs.data_ptr(), gates.data_ptr(), saved.data_ptr(), _matrix(weights[1]),
+        call.projection(), _addresses(norms_of), _pair(states), _address(mask),
+        _address(dropout), _address(scale), path,
         grad_product.data_ptr(), _pair(grad_state), measured.data_ptr(),
     )  # fmt: skip
     return grad_product, grad_state, measured
@@ -216,29 +222,34 @@ def weight_gradient(
     specification: Specification,
     reduce: str,
 ) -> list[Tensor]:
-    """Return [dW, dU] or [dW, dU, db], summed ("all") or apart for each "sample" or time "step"."""
+    """Return the gradient of each weight, summed ("all") or for each "sample" or time "step"."""
     call = _Call(x, weights, specification)
-    batch, time, units = call.batch, call.time, call.units
+    batch, time = call.batch, call.time
     x, outputs, gates, dP = (
         _rows_contiguous(x),
         outputs.contiguous(),
         gates.contiguous(),
         dP.contiguous(),
     )
-    call.check(outputs, (batch, time, units), "outputs")
+    saved = saved.contiguous()
+    call.check(outputs, (batch, time, call.hidden), "outputs")
     if specification.weights_need_gates:
         call.check(gates, (batch, time, call.columns), "gates")
-    call.check(dP, (batch, time, call.columns), "dP")
+    if specification.weights_need_memory:
+        call.check(saved, (batch, time, call.saved_width), "saved")
+    call.check(dP, (batch, time, call.gradient_width), "dP")
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(noise.recurrent_dropout, (batch, units), "recurrent_dropout")
+    dropout = call.optional(noise.recurrent_dropout, (batch, call.hidden), "recurrent_dropout")
 
     leading = {"all": (), "sample": (batch,), "step": (time,)}[reduce]
     gradients = [x.new_empty(leading + weight.shape) for weight in weights]
-    addresses = [gradient.data_ptr() for gradient in gradients] + [0]
+    grads = Weights.of(gradients, specification)
     call.module.weight_gradient(
         call.is_double, call.layer, reduce, _matrix(x), outputs.data_ptr(), gates.data_ptr(),
-        dP.data_ptr(), states[0].data_ptr(), _address(mask), _address(dropout), *addresses[:3],
+        saved.data_ptr(), dP.data_ptr(), states[0].data_ptr(), _address(mask), _address(dropout),
+        grads.W.data_ptr(), grads.U.data_ptr(), _address(grads.bias), _address(grads.projection),
+        _addresses(_norms(grads)),
     )  # fmt: skip
     return gradients
 
@@ -247,7 +258,7 @@ def input_gradient(dP: Tensor, weights: Sequence[Tensor], specification: Specifi
     """Return dL/dx = dP Wᵀ, (B, T, I)."""
     call = _Call(dP, weights, specification, inputs=weights[0].shape[0])
     dP = dP.contiguous()
-    call.check(dP, (call.batch, call.time, call.columns), "dP")
+    call.check(dP, (call.batch, call.time, call.gradient_width), "dP")
     grad_x = dP.new_empty(call.batch, call.time, call.inputs)
     call.module.input_gradient(
         call.is_double, call.layer, dP.data_ptr(), _matrix(weights[0]), grad_x.data_ptr()
@@ -267,27 +278,27 @@ def peak(dtype: torch.dtype = torch.float32) -> float:
 
 
 class Stream:
-    """A cell that is fed one time step at a time: weights packed once, and its ``state`` (S, B, H).
+    """A cell that is fed one time step at a time: weights packed once, and its ``state``.
 
-    The weights are copied. Changing ``state`` in place changes where the next step begins. Not for
+    The state is h (B, P) and an LSTM's c (B, H). The weights are copied. Changing ``state`` in place changes where the next step begins. Not for
     several threads at once.
     """
 
     def __init__(self, weights: Sequence[Tensor], batch: int, specification: Specification) -> None:
         step = weights[0].new_empty(batch, 1, weights[0].shape[0])
         call = _Call(step, weights, specification)
-        bias = call.bias(weights)
-        self.state = weights[0].new_zeros(call.state_count, batch, call.units)
+        bias, norms = call.bias(), call.norms()
+        self.state = tuple(weights[0].new_zeros(batch, width) for width in call.widths)
         self._native = call.module.Stream(
             call.is_double, call.layer, _matrix(weights[0]), _matrix(weights[1]), _address(bias),
-            _pair(self.state.unbind()),
+            call.projection(), _addresses(norms), _pair(self.state),
         )  # fmt: skip
-        # Takes the addresses of x (B, I), of a mask (B,) or 0, and of the outputs (B, H).
+        # Takes the addresses of x (B, I), of a mask (B,) or 0, and of the outputs (B, P).
         self.step = self._native.step
 
     def advance(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Return h (B, H) after a step of x (B, I), contiguous and of the weights' type."""
-        outputs = self.state.new_empty(self.state.shape[1:])
+        """Return h (B, P) after a step of x (B, I), contiguous and of the weights' type."""
+        outputs = torch.empty_like(self.state[0])
         self.step(x.data_ptr(), _address(mask), outputs.data_ptr())
         return outputs
 
@@ -373,15 +384,18 @@ class _Call:
         self.is_double = sequence.dtype == torch.float64
         self.batch, self.time = sequence.shape[:2]
         self.inputs = sequence.shape[2] if inputs is None else inputs
-        self.units = weights[1].shape[0]
+        self.weights = Weights.of(weights, specification)
+        self.units, self.hidden = units_of(weights, specification), weights[1].shape[0]
         self.columns = len(GATES[specification.cell]) * self.units
+        self.widths = (self.hidden, self.units)[: len(specification.states)]
+        self.saved_width = saved_row(specification, self.units).width
+        self.gradient_width = gradient_row(specification, self.units, self.hidden).width
         self.two_biases = specification.two_biases
         self.saves = specification.saves
-        self.specification = specification
-        self.state_count = len(specification.states)
         self.check(sequence, sequence.shape, "x")
         self.check(weights[0], (self.inputs, self.columns), "W")
-        self.check(weights[1], (self.units, self.columns), "U")
+        hidden = self.hidden if specification.projection else self.units
+        self.check(weights[1], (hidden, self.columns), "U")
         cell = specification.cell
         if cell == "gru":
             cell = "gru_reset_after" if specification.reset_after else "gru_reset_before"
@@ -390,7 +404,8 @@ class _Call:
             specification.activation,
             specification.recurrent_activation,
             specification.reverse,
-            (self.batch, self.time, self.inputs, self.units, torch.get_num_threads()),
+            (specification.projection, specification.layer_norm),
+            (self.batch, self.time, self.inputs, self.units, hidden, torch.get_num_threads()),
         )
 
     def check(self, tensor: Tensor, shape: Sequence[int], what: str) -> None:
@@ -411,12 +426,12 @@ class _Call:
         return tensor.contiguous()
 
     def states(self, state: Sequence[Tensor]) -> list[Tensor]:
-        if len(state) != self.state_count:
+        if len(state) != len(self.widths):
             raise InputError(
-                f"kernel 'cpu' expected {self.state_count} state tensors but got {len(state)}."
+                f"kernel 'cpu' expected {len(self.widths)} state tensors but got {len(state)}."
             )
-        for tensor in state:
-            self.check(tensor, (self.batch, self.units), "state")
+        for tensor, width in zip(state, self.widths, strict=True):
+            self.check(tensor, (self.batch, width), "state")
         return [tensor.contiguous() for tensor in state]
 
     def mask(self, mask: Tensor | None) -> Tensor | None:
@@ -429,14 +444,38 @@ class _Call:
             )
         return mask.contiguous()
 
-    def bias(self, weights: Sequence[Tensor]) -> Tensor | None:
+    def bias(self) -> Tensor | None:
         shape = (2, self.columns) if self.two_biases else (self.columns,)
-        return self.optional(Weights.of(weights, self.specification).bias, shape, "b")
+        return self.optional(self.weights.bias, shape, "b")
+
+    def projection(self) -> tuple[int, int, int]:
+        projection = self.weights.projection
+        if projection is None:
+            return 0, 0, 0
+        self.check(projection, (self.units, self.hidden), "projection")
+        return _matrix(projection)
+
+    def norms(self) -> list[Tensor | None]:
+        """Return the weights of layer normalization; they must outlive their addresses."""
+        shapes = [(self.columns,), (self.columns,), (self.units,), (self.units,)]
+        return [
+            self.optional(weight, shape, "a weight of layer_norm")
+            for weight, shape in zip(_norms(self.weights), shapes, strict=True)
+        ]
 
 
 def _rows_contiguous(x: Tensor) -> Tensor:
     """Return x with its last axis dense; the batch and time strides are free."""
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _norms(weights: Weights) -> tuple[Tensor | None, ...]:
+    """Return the weights of layer normalization in the native order."""
+    return weights.input_gain, weights.recurrent_gain, weights.cell_gain, weights.cell_bias
+
+
+def _addresses(tensors: Sequence[Tensor | None]) -> tuple[int, ...]:
+    return tuple(_address(tensor) for tensor in tensors)
 
 
 def _address(tensor: Tensor | None) -> int:
