@@ -40,12 +40,11 @@ public:
             add_product(recurrent_gain_ + column, grad, load(saved + row.recurrent + column, count),
                         count);
         });
-        const Statistics<S> found = {saved[row.statistics + 2], saved[row.statistics + 3]};
         const S* const grad_normal = grads + gradient_row(layer_).cell;
         for_vectors<S>(units_, [&](Index unit, int count) {
             const Vector<S> grad = load(grad_normal + unit, count);
             store(cell_bias_ + unit, load(cell_bias_ + unit, count) + grad, count);
-            add_product(cell_gain_ + unit, grad, found.normal(load(saved + unit, count)), count);
+            add_product(cell_gain_ + unit, grad, load(saved + row.cell + unit, count), count);
         });
     }
 

@@ -58,8 +58,8 @@ struct LayerNorm {
 
 // A row of V numbers is what a step saves beside the gates: an LSTM's c (H), or h U_h + b'_h (H) of
 // a GRU with reset_after; nothing of other cells. With layer_norm there follow the normalized h U
-// and x W, before their gains (GH each), and a line of 16 of which four are used: the factors of h
-// U and of x W, 1 / sqrt(variance + epsilon), and the mean and the factor of c'.
+// and x W (GH each) and the normalized c' (H), before their gains, and a line of 16 of which three
+// are used: their factors, 1 / sqrt(variance + epsilon).
 template <class S>
 struct Forward {
     Layer layer;

@@ -26,7 +26,7 @@ public:
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
           recurrent_(slices_.count * padded<S>(rows_ * columns())),
-          gates_shown_(slices_.count * padded<S>(call.layer.units)),
+          remembered_(slices_.count * padded<S>(2 * call.layer.units)),
           gain_(columns()),
           cell_gain_(call.layer.units),
           cell_bias_(call.layer.units) {}
@@ -45,10 +45,10 @@ public:
                                  [&](Index row, Index column, int count, Vector<S> sum) {
                                      store(recurrent + row * columns() + column, sum, count);
                                  });
-        S* const shown = gates_shown_.data() + place.own * padded<S>(call_.layer.units);
+        S* const c = remembered_.data() + place.own * padded<S>(2 * call_.layer.units);
         for (Index row = 0; row < rows.count; ++row) {
-            update(rows.row[row], recurrent + row * columns(), shown);
-            show(rows.row[row], shown);
+            update(rows.row[row], recurrent + row * columns(), c);
+            show(rows.row[row], c);
         }
     }
 
@@ -57,8 +57,8 @@ private:
 
     Index columns() const { return gates * call_.layer.units; }
 
-    // Everything up to c'; o goes to `shown` (H).
-    void update(const ForwardRow<S>& at, const S* recurrent, S* shown) const {
+    // Everything up to c', which goes to `c` (H) with o behind it (H).
+    void update(const ForwardRow<S>& at, const S* recurrent, S* c) const {
         const Index H = call_.layer.units;
         const SavedRow saved = saved_row(call_.layer);
         const Statistics<S> found = statistics(recurrent, columns());
@@ -72,24 +72,27 @@ private:
                 store(sums + gate * lanes<S>, fma(normal, load(gain_.data() + column, count),
                                                   load(at.product + column, count)));
             }
-            store(shown + unit, cell_.remember(at, unit, count, sums).o, count);
+            const auto now = cell_.remember(at, unit, count, sums);
+            store(c + unit, now.c, count);
+            store(c + H + unit, now.o, count);
         });
     }
 
-    void show(const ForwardRow<S>& at, const S* o) const {
+    void show(const ForwardRow<S>& at, const S* c) const {
         const Index H = call_.layer.units;
-        const Statistics<S> found = statistics(at.c, H);
+        const SavedRow saved = saved_row(call_.layer);
+        const Statistics<S> found = statistics(c, H);
         for_vectors<S>(H, [&](Index unit, int count) {
-            const Vector<S> normal = found.normal(load(at.c + unit, count));
+            const Vector<S> normal = found.normal(load(c + unit, count));
+            if (at.saved) store(at.saved + saved.cell + unit, normal, count);
             const Vector<S> shown = fma(normal, load(cell_gain_.data() + unit, count),
                                         load(cell_bias_.data() + unit, count));
-            store(at.outputs + unit, load(o + unit, count) * cell_.squash(shown), count);
+            store(at.outputs + unit, load(c + H + unit, count) * cell_.squash(shown), count);
         });
         if (at.saved == nullptr) return;
-        S* const line = at.saved + saved_row(call_.layer).statistics;
-        line[2] = found.mean;
-        line[3] = found.factor;
-        clear(line + 4, 12);
+        S* const line = at.saved + saved.statistics;
+        line[2] = found.factor;
+        clear(line + 3, 13);
     }
 
     const Forward<S>& call_;
@@ -97,7 +100,7 @@ private:
     const Slices slices_;
     const Index rows_;
     const Buffer<S> recurrent_;              // (slices, rows, GH): h U
-    const Buffer<S> gates_shown_;            // (slices, H): o of one row
+    const Buffer<S> remembered_;             // (slices, 2, H): c' and o of one row
     const Buffer<S> gain_;                   // (GH)
     const Buffer<S> cell_gain_, cell_bias_;  // (H) each
 };
@@ -135,15 +138,12 @@ private:
     // dL/dP, dL/dn of the normalized c', and what goes on through c.
     void differentiate(const BackwardRow<S>& at, S* grad_normal, S scale) const {
         const Index H = call_.layer.units;
-        const S* const line = at.saved + saved_row(call_.layer).statistics;
-        const Statistics<S> found = {line[2], line[3]};
-        const auto normal = [&](Index unit, int count) {
-            return lanes_within<S>(found.normal(load(at.saved + unit, count)), count);
-        };
+        const SavedRow saved = saved_row(call_.layer);
+        const S* const normal = at.saved + saved.cell;
         NormalCotangents<S> all;
         for_vectors<S>(H, [&](Index unit, int count) {
             const Vector<S> gain = load(call_.norm.cell_gain + unit, count);
-            const Vector<S> value = normal(unit, count);
+            const Vector<S> value = load(normal + unit, count);
             const Vector<S> shown =
                 cell_.squash(fma(value, gain, load(call_.norm.cell_bias + unit, count)));
             const Vector<S> grad = cell_.differentiate_shown(at, unit, count, shown, Vector<S>{});
@@ -154,7 +154,8 @@ private:
         for_vectors<S>(H, [&](Index unit, int count) {
             const Vector<S> grad =
                 load(grad_normal + unit, count) * load(call_.norm.cell_gain + unit, count);
-            const Vector<S> through = all.through(grad, normal(unit, count), found.factor);
+            const Vector<S> through =
+                all.through(grad, load(normal + unit, count), at.saved[saved.statistics + 2]);
             cell_.differentiate_memory(at, unit, count, load(at.grad_c + unit, count) + through,
                                        scale);
         });

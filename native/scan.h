@@ -38,15 +38,16 @@ GATEWISE_INLINE GradientRow gradient_row(const Layer& layer) {
     return row;
 }
 
-// The same of a row of Forward::saved; `statistics` are four numbers.
+// The same of a row of Forward::saved; `statistics` are three numbers.
 struct SavedRow {
-    Index recurrent, input, statistics, columns;
+    Index recurrent, input, cell, statistics, columns;
 };
 
 GATEWISE_INLINE SavedRow saved_row(const Layer& layer) {
     const Index H = layer.units, columns = gates_of(layer.cell) * H;
-    if (!layer.layer_norm) return {H, H, H, H};
-    return {H, H + columns, H + 2 * columns, H + 2 * columns + 16};
+    if (!layer.layer_norm) return {H, H, H, H, H};
+    const Index cell = H + 2 * columns;
+    return {H, H + columns, cell, cell + H, cell + H + 16};
 }
 
 // The time index of a processing step.

@@ -154,6 +154,13 @@ def shown_memory(gates: Tensor, before: Tensor, specification: Specification) ->
     return _clipped(_unclipped(split_gates(gates, specification.cell), before), specification)
 
 
+def shown(gates: Tensor, saved: Tensor, weights: Weights, specification: Specification) -> Tensor:
+    """Return o ⊙ tanh(c'), what a projection multiplies, from a step's gates and its saved row."""
+    o = split_gates(gates, specification.cell)["o"]
+    squash = activations.get(specification.activation)
+    return o * squash(_shown(saved[..., : o.shape[-1]], weights))
+
+
 def _shown(c: Tensor, weights: Weights) -> Tensor:
     """Return what the activation of h' = o ⊙ tanh(·) sees: c', normalized or as it is."""
     if weights.cell_gain is None:

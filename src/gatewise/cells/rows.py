@@ -18,14 +18,15 @@ class SavedRow(NamedTuple):
     """Where the parts of a row of ``saved`` stand, and how wide it is.
 
     ``main`` is an LSTM's c or, of a GRU that resets after the product, h U_h + b'_h. With layer
-    normalization follow the normalized h U and x W, before their gains, and ``statistics``: of an
-    LSTM the factor of h U, of x W, and the mean and the factor of c'; of a GRU the factor of h U and
-    of x W for z and r, and again for the candidate.
+    normalization follow the normalized h U, x W and c', before their gains, and ``statistics``: the
+    factors of h U and of x W, and of an LSTM's c'; of a GRU the first two for z and r, and again for
+    the candidate.
     """
 
     main: slice
     recurrent: slice
     input: slice
+    cell: slice
     statistics: slice
     width: int
 
@@ -57,8 +58,9 @@ def saved_row(specification: Specification, units: int) -> SavedRow:
     """
     columns = len(specification.gates) * units
     normal = columns if specification.layer_norm else 0
+    cell = units if specification.layer_norm and "c" in specification.states else 0
     statistics = _STATISTICS if specification.layer_norm else 0
-    parts = _neighbours(units if specification.saves else 0, normal, normal, statistics)
+    parts = _neighbours(units if specification.saves else 0, normal, normal, cell, statistics)
     return SavedRow(*parts, parts[-1].stop)
 
 

@@ -24,8 +24,8 @@ class Specification:
     reset gate after the recurrent product. ``reverse`` runs from the last time step to the first;
     everything stays indexed by its own time step. With ``peephole`` the gates of ``peepholes`` see
     the memory c, and ``cell_clip`` keeps c within ±cell_clip. With ``projection`` an LSTM's h is
-    o ⊙ tanh(c') times a matrix (H, P), and P wide. ``layer_norm`` normalizes x W, h U and the c that
-    an LSTM shows.
+    o ⊙ tanh(c') times a matrix (H, P), and P wide. ``layer_norm`` normalizes x W, h U and the c
+    that an LSTM shows.
 
     >>> Specification("gru").gates
     ('z', 'r', 'h')

@@ -126,8 +126,8 @@ class _Walk:
 
     def forward(self, state: State, room: int) -> tuple[Tensor, State, dict[int, State]]:
         """Return the outputs, the final state and the states kept, by the segment they begin."""
-        x, units = self.given.x, self.given.weights[1].shape[0]
-        outputs = x.new_empty(*x.shape[:2], units)
+        x, hidden = self.given.x, self.given.weights[1].shape[0]
+        outputs = x.new_empty(*x.shape[:2], hidden)
         count, kept = len(self.segments), {}
         wanted = 0
         for number, (start, stop) in enumerate(self.segments):

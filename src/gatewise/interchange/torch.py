@@ -155,6 +155,8 @@ def _check_torch_has_it(layer: layers.Recurrent) -> None:
         refused = "go_backwards=True; flip the input: x.flip(1)"
     elif layer.dropout or layer.recurrent_dropout:
         refused = "dropout, which torch's module has not; leave it out"
+    elif specification.layer_norm:
+        refused = "layer_norm=True, which torch's module has not"
     elif layer.cell == "simple_rnn" and squashes[0] not in ("tanh", "relu"):
         refused = f"activation={squashes[0]!r}; torch has tanh and relu"
     elif layer.cell != "simple_rnn" and squashes != ("tanh", "sigmoid"):

@@ -148,7 +148,8 @@ def forward(
     call.module.forward(
         call.is_double, call.layer, _matrix(x), _matrix(weights[0]), _matrix(weights[1]),
         _address(bias), call.projection(), _addresses(norms), _pair(states), _address(mask),
-        _address(dropout), outputs.data_ptr(), _pair(final_state), gates.data_ptr(), saved.data_ptr(),
+        _address(dropout), outputs.data_ptr(), _pair(final_state), gates.data_ptr(),
+        saved.data_ptr(),
     )  # fmt: skip
     return outputs, final_state, gates, saved
 
@@ -169,9 +170,9 @@ def backward_scan(
     norms: bool,
     grad_product: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Return the cotangents (B, T, R), dL/d(initial state) and, when asked for, the norms (B, T, S).
+    """Return rows of cotangents (B, T, R), dL/d(initial state) and, when asked for, the norms.
 
-    The rows of cotangents begin with dL/dP (see :mod:`gatewise.cells.rows`).
+    The rows begin with dL/dP (see :mod:`gatewise.cells.rows`); the norms are (B, T, S).
     ``scale`` (T,) multiplies what step t hands to the step before it; ``path``, the cotangent's way
     through U, is "full", "diagonal" or "cell". The rows are written to ``grad_product`` if that is
     given, which is contiguous.
@@ -280,8 +281,8 @@ def peak(dtype: torch.dtype = torch.float32) -> float:
 class Stream:
     """A cell that is fed one time step at a time: weights packed once, and its ``state``.
 
-    The state is h (B, P) and an LSTM's c (B, H). The weights are copied. Changing ``state`` in place changes where the next step begins. Not for
-    several threads at once.
+    The state is h (B, P) and an LSTM's c (B, H). The weights are copied. Changing the state in
+    place changes where the next step begins. Not for several threads at once.
     """
 
     def __init__(self, weights: Sequence[Tensor], batch: int, specification: Specification) -> None:

@@ -84,6 +84,7 @@ class Recurrent(torch.autograd.Function):
             ctx.call, wanted, x, mask, outputs, gates, saved, grad_outputs, *tensors, *final
         )
         if ctx.call.record is not None:
+            ctx.call.record.cotangents = grad_product.detach()
             ctx.call.record.gate_cotangents = grad_product.detach()[..., : gates.shape[-1]]
             ctx.call.record.grad_outputs, ctx.call.record.grad_final_state = grad_outputs, final
         if not wanted.weights:

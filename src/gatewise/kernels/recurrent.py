@@ -34,11 +34,12 @@ def recurrent(
     ``x`` is (B, T, I). ``weights`` are W (I, G·H), U (P, G·H), optionally b (G·H,), which is
     (2, G·H) for a GRU that resets after the product, and the specification's ``extra_weights``;
     every time step uses this one set. P, the width of h, is H unless there is a projection (H, P).
-    ``state`` holds h (B, P) and an LSTM's c (B, H), or is None for zeros. ``mask`` (B, T) is True at real steps: others carry the state unchanged, and what x
-    holds there (even NaN) does not matter. ``noise`` holds the masks of recurrent dropout and of
-    zoneout. Differentiable in x, weights and state, twice in eager mode. ``recompute="gates"``
-    keeps no gates for the way back but computes them again: fewer numbers in memory, the same bits.
-    (Inside ``recording``, which asks for the gates, they are kept.)
+    ``state`` holds h (B, P) and an LSTM's c (B, H), or is None for zeros. ``mask`` (B, T) is True
+    at real steps: others carry the state unchanged, and what x holds there (even NaN) does not
+    matter. ``noise`` holds the masks of recurrent dropout and of zoneout. Differentiable in x,
+    weights and state, twice in eager mode. ``recompute="gates"`` keeps no gates for the way back
+    but computes them again: fewer numbers in memory, the same bits. (Inside ``recording``, which
+    asks for the gates, they are kept.)
 
     Raises ``UnsupportedError`` if a ``kernel`` asked for by name cannot serve.
 

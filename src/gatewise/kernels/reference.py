@@ -115,7 +115,7 @@ def weight_gradient(
                 bias = torch.stack((bias, grad_added.sum(axes)), dim=-2)
             grads.append(bias)
         if specification.peephole:
-            before = previous_states(saved, state[1], specification)
+            before = previous_states(saved[..., :units], state[1], specification)
             found = lstm.peephole_gradients(gates, before, grad_product, specification)
             grads.append(torch.stack([grad.sum(axes) for grad in found.values()], dim=-2))
         if specification.projection:
@@ -126,9 +126,8 @@ def weight_gradient(
             grads.append((grad_product * saved[..., kept.input]).sum(axes))
             grads.append((grad_added * saved[..., kept.recurrent]).sum(axes))
             if "c" in specification.states:
-                mean, factor = saved[..., kept.statistics][..., 2:4].split(1, dim=-1)
                 grad_cell = rows[..., row.cell]
-                grads.append((grad_cell * (saved[..., kept.main] - mean) * factor).sum(axes))
+                grads.append((grad_cell * saved[..., kept.cell]).sum(axes))
                 grads.append(grad_cell.sum(axes))
     return grads
 
@@ -160,17 +159,19 @@ def _with_normals(
         seen = seen * noise.recurrent_dropout.unsqueeze(1)
     recurrent, of_recurrent = normalized_gates(seen @ named.U, specification)
     given, of_input = normalized_gates(x @ named.W, specification)
+    normals = [recurrent, given]
     statistics = torch.stack((of_recurrent, of_input), dim=-1).flatten(-2)
     if "c" in specification.states:
         before = previous_states(run.saved, state[1], specification)
         normal = normalized(lstm.shown_memory(run.gates, before, specification))
-        statistics = torch.cat((statistics, normal.mean, normal.factor), dim=-1)
+        normals.append(normal.values)
+        statistics = torch.cat((statistics, normal.factor), dim=-1)
     row = saved_row(specification, cells.units_of(weights, specification))
     padding = row.statistics.stop - row.statistics.start - statistics.shape[-1]
-    normals = torch.cat((recurrent, given, functional.pad(statistics, (0, padding))), dim=-1)
+    added = torch.cat((*normals, functional.pad(statistics, (0, padding))), dim=-1)
     if mask is not None:
-        normals = torch.where(mask.unsqueeze(-1), normals, 0)
-    return torch.cat((run.saved, normals), dim=-1)
+        added = torch.where(mask.unsqueeze(-1), added, 0)
+    return torch.cat((run.saved, added), dim=-1)
 
 
 def _reset_before_gradient(seen: Tensor, gates: Tensor, grad: Tensor, contraction: str) -> Tensor:

@@ -27,6 +27,10 @@ class GRU(Recurrent):
     ``kernel`` (I, 3·units), ``recurrent_kernel`` (units, 3·units) and ``bias``: (2, 3·units) when
     the reset comes after (b and b'), else (3·units,); gates in the order z, r, h.
 
+    ``layer_norm`` (with the reset after the product) normalizes x W and h U, z and r together and
+    the candidate by itself, times ``input_gain`` and ``recurrent_gain`` (3·units,); it runs as the
+    equation.
+
     The other arguments and the call are those of :class:`LSTM`; ``initial_state`` is h.
 
     >>> import torch
@@ -67,6 +71,7 @@ class GRU(Recurrent):
         trainable: bool = True,
         use_kernel: str = "auto",
         recompute: str | None = None,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__(
             units,
@@ -94,6 +99,7 @@ class GRU(Recurrent):
             trainable=trainable,
             use_kernel=use_kernel,
             recompute=recompute,
+            layer_norm=layer_norm,
         )
 
     def arguments(self) -> dict[str, Any]:
@@ -101,4 +107,5 @@ class GRU(Recurrent):
             **super().arguments(),
             "recurrent_activation": self.specification.recurrent_activation,
             "reset_after": self.specification.reset_after,
+            "layer_norm": self.specification.layer_norm,
         }

@@ -47,6 +47,8 @@ class Recurrent(Layer):
         activation: ActivationLike,
         recurrent_activation: ActivationLike = "sigmoid",
         reset_after: bool = True,
+        projection: int | None = None,
+        layer_norm: bool = False,
         use_bias: bool,
         kernel_initializer: initializers.InitializerLike,
         recurrent_initializer: initializers.InitializerLike,
@@ -83,6 +85,12 @@ class Recurrent(Layer):
             activations.name_of(recurrent_activation),
             reset_after=bool(reset_after),
             reverse=bool(go_backwards),
+            projection=projection is not None,
+            layer_norm=bool(layer_norm),
+        )
+        # The width of h, which is that of the outputs.
+        self.output_size = (
+            self.units if projection is None else positive(kind, "projection", projection)
         )
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -119,7 +127,7 @@ class Recurrent(Layer):
         )
         self.add_weight(
             "recurrent_kernel",
-            (self.units, width),
+            (self.output_size, width),
             self.recurrent_initializer,
             self.recurrent_regularizer,
         )
@@ -128,6 +136,19 @@ class Recurrent(Layer):
             self.add_weight("bias", shape, self.initial_bias, self.bias_regularizer)
         else:
             self.register_parameter("bias", None)
+        self._create_norms(width)
+
+    def _create_norms(self, width: int) -> None:
+        if self.specification.projection:
+            shape = (self.units, self.output_size)
+            self.add_weight("projection", shape, self.kernel_initializer)
+        if not self.specification.layer_norm:
+            return
+        self.add_weight("input_gain", (width,), initializers.Ones())
+        self.add_weight("recurrent_gain", (width,), initializers.Ones())
+        if "c" in self.specification.states:
+            self.add_weight("cell_gain", (self.units,), initializers.Ones())
+            self.add_weight("cell_bias", (self.units,), initializers.Zeros())
 
     def initial_bias(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return the first value of the bias."""
@@ -215,11 +236,15 @@ class Recurrent(Layer):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         shape = checked_shape(input_shape)
         self.check_input_shape(shape)
-        state = (shape[0], self.units)
-        result = (*shape[:2], self.units) if self.return_sequences else state
-        return (
-            (result, *(state for _ in self.specification.states)) if self.return_state else result
-        )
+        last = (shape[0], self.output_size)
+        result = (*shape[:2], self.output_size) if self.return_sequences else last
+        states = ((shape[0], width) for width in self.state_sizes)
+        return (result, *states) if self.return_state else result
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The width of each state: h, which a projection makes smaller, and an LSTM's c."""
+        return (self.output_size, self.units)[: len(self.specification.states)]
 
     def weight_sets(
         self, read: Callable[[nn.Parameter], Tensor] = lambda weight: weight
@@ -322,15 +347,18 @@ class Recurrent(Layer):
             return None
         names = self.specification.states
         parts = [state] if not isinstance(state, list | tuple) else list(state)
-        expected = f"{', '.join(names)}, each (B, H) = {sizes((x.shape[0], self.units))}"
+        shapes = [(x.shape[0], width) for width in self.state_sizes]
+        expected = ", ".join(
+            f"{name} {sizes(shape)}" for name, shape in zip(names, shapes, strict=True)
+        )
         if len(parts) != len(names):
             raise InputError(
                 f"{type(self).__name__} expected initial_state with {expected} "
                 f"but got {len(parts)} tensors."
             )
         tensors = [as_tensor(part, like=x).to(x.dtype) for part in parts]
-        for name, tensor in zip(names, tensors, strict=True):
-            if tensor.shape != (x.shape[0], self.units):
+        for name, tensor, shape in zip(names, tensors, shapes, strict=True):
+            if tensor.shape != shape:
                 raise InputError(
                     f"{type(self).__name__} expected initial_state with {expected} but {name} "
                     f"has the shape {sizes(tuple(tensor.shape))}."
@@ -364,7 +392,7 @@ class Recurrent(Layer):
         """Return the masks of one pass."""
         if not self.training or self.recurrent_dropout == 0:
             return NO_NOISE
-        return Noise(self.noise((x.shape[0], self.units), self.recurrent_dropout, x))
+        return Noise(self.noise((x.shape[0], self.output_size), self.recurrent_dropout, x))
 
     def _shown_outputs(
         self, outputs: Tensor, mask: Tensor | None, state: list[Tensor] | None

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatewise.cells import Specification
+from gatewise.cells import Specification, units_of
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels import cpu, recurrent
 from gatewise.layers.dense import Activation, Dense
@@ -35,19 +35,20 @@ class OperatorCell:
         self, weights: Sequence[Tensor], batch: int, specification: Specification, kernel: str
     ) -> None:
         self._weights, self._specification, self._kernel = weights, specification, kernel
-        units = weights[1].shape[0]
-        self.state = weights[1].new_zeros(len(specification.states), batch, units)
+        widths = (weights[1].shape[0], units_of(weights, specification))  # of h and of c
+        count = len(specification.states)
+        self.state = tuple(weights[1].new_zeros(batch, width) for width in widths[:count])
 
     def advance(self, x: Tensor, mask: Tensor | None) -> Tensor:
         outputs, final = recurrent(
             x.unsqueeze(1),
             self._weights,
-            self.state.unbind(),
+            self.state,
             specification=self._specification,
             mask=None if mask is None else mask.unsqueeze(1),
             kernel=self._kernel,
         )
-        self.state = torch.stack(final)
+        self.state = final
         return outputs[:, 0]
 
 
@@ -86,7 +87,7 @@ class LayerStream:
         inputs = weights[0].shape[0]
         self._name, self._zeroes = layer.name, layer.zero_output_for_mask
         self._dtype, self._device = weights[0].dtype, weights[0].device
-        self._shape, self._result_shape = (batch, inputs), (batch, layer.units)
+        self._shape, self._result_shape = (batch, inputs), (batch, layer.output_size)
         self._step: Callable[[int, int, int], None] | None = None
         self._array_type: np.dtype[Any] | None = None
         if layer.choice().kernel == "cpu":
@@ -99,19 +100,25 @@ class LayerStream:
 
     @property
     def state(self) -> tuple[Tensor, ...]:
-        """A copy of the state: h, and an LSTM's c, (B, units) each; it can be set."""
-        return tuple(self._cell.state.clone().unbind())
+        """A copy of the state: h (B, units), or its projection (B, P), and an LSTM's c (B, units).
+
+        It can be set.
+        """
+        return tuple(part.clone() for part in self._cell.state)
 
     @state.setter
     def state(self, value: Sequence[Tensor]) -> None:
-        given = torch.stack([as_tensor(part, like=self._cell.state) for part in value])
-        if given.shape != self._cell.state.shape:
-            expected = sizes(tuple(self._cell.state.shape))
-            raise InputError(
-                f"{self._name}.stream has the state {expected}: (B, units) for h and for an LSTM's "
-                f"c, but got {sizes(tuple(given.shape))}."
+        held = self._cell.state
+        given = [as_tensor(part, like=held[0]) for part in value]
+        if [part.shape for part in given] != [part.shape for part in held]:
+            expected, got = (
+                ", ".join(sizes(tuple(part.shape)) for part in parts) for parts in (held, given)
             )
-        self._cell.state.copy_(given)
+            raise InputError(
+                f"{self._name}.stream has the state {expected}: h, and of an LSTM c, but got {got}."
+            )
+        for part, new in zip(held, given, strict=True):
+            part.copy_(new)
 
     def reset(self, rows: Any = None) -> None:
         """Begin anew from a state of zeros: all series, or those that ``rows`` selects.
@@ -119,10 +126,10 @@ class LayerStream:
         ``rows`` is an index, a slice, or a list or tensor of indices or booleans.
         """
         if rows is None:
-            self._cell.state.zero_()
-            return
+            rows = slice(None)
         try:
-            self._cell.state[:, rows] = 0
+            for part in self._cell.state:
+                part[rows] = 0
         except IndexError as error:
             raise InputError(
                 f"{self._name}.stream has the rows 0 to {self._shape[0] - 1}, but reset got "
@@ -157,7 +164,7 @@ class LayerStream:
     @torch.no_grad()
     def advance(self, x: Any, mask: Any = None) -> Tensor:
         """As :meth:`step`, for anything that torch makes a tensor of."""
-        x = as_tensor(x, like=self._cell.state)
+        x = as_tensor(x, like=self._cell.state[0])
         if x.shape != self._shape:
             raise InputError(
                 f"{self._name}.stream expected one step {sizes(self._shape)} but got "
@@ -172,7 +179,7 @@ class LayerStream:
         return torch.where(mask.unsqueeze(1), outputs, 0) if self._zeroes else outputs
 
     def _receive_mask(self, mask: Any) -> Tensor:
-        mask = as_tensor(mask, like=self._cell.state)
+        mask = as_tensor(mask, like=self._cell.state[0])
         if mask.shape != self._shape[:1] or mask.is_floating_point():
             raise InputError(
                 f"{self._name}.stream expected a boolean mask {sizes(self._shape[:1])}, one value "
