@@ -163,7 +163,7 @@ def shown(gates: Tensor, saved: Tensor, weights: Weights, specification: Specifi
 
 def _shown(c: Tensor, weights: Weights) -> Tensor:
     """Return what the activation of h' = o ⊙ tanh(·) sees: c', normalized or as it is."""
-    if weights.cell_gain is None:
+    if weights.cell_gain is None or weights.cell_bias is None:
         return c
     return normalized(c).values * weights.cell_gain + weights.cell_bias
 

@@ -18,9 +18,9 @@ class SavedRow(NamedTuple):
     """Where the parts of a row of ``saved`` stand, and how wide it is.
 
     ``main`` is an LSTM's c or, of a GRU that resets after the product, h U_h + b'_h. With layer
-    normalization follow the normalized h U, x W and c', before their gains, and ``statistics``: the
-    factors of h U and of x W, and of an LSTM's c'; of a GRU the first two for z and r, and again for
-    the candidate.
+    normalization follow the normalized h U, x W and c', before their gains, and ``statistics``:
+    the factors of h U and of x W, and of an LSTM's c'; of a GRU the first two for z and r, and
+    again for the candidate.
     """
 
     main: slice
@@ -60,8 +60,10 @@ def saved_row(specification: Specification, units: int) -> SavedRow:
     normal = columns if specification.layer_norm else 0
     cell = units if specification.layer_norm and "c" in specification.states else 0
     statistics = _STATISTICS if specification.layer_norm else 0
-    parts = _neighbours(units if specification.saves else 0, normal, normal, cell, statistics)
-    return SavedRow(*parts, parts[-1].stop)
+    main, recurrent, of_input, of_cell, statistic = _neighbours(
+        units if specification.saves else 0, normal, normal, cell, statistics
+    )
+    return SavedRow(main, recurrent, of_input, of_cell, statistic, statistic.stop)
 
 
 @lru_cache(maxsize=256)
@@ -76,12 +78,12 @@ def gradient_row(specification: Specification, units: int, hidden: int) -> Gradi
     normal = columns if norm else 0
     cell = units if norm and "c" in specification.states else 0
     shown = (hidden, units) if projection else (0, 0)
-    product, recurrent, of_cell, of_input, *rest = _neighbours(
+    product, recurrent, of_cell, of_input, of_hidden, of_shown = _neighbours(
         columns, normal, cell, normal, *shown
     )
     if not norm:
         recurrent = of_input = product
-    return GradientRow(product, recurrent, of_cell, of_input, *rest, rest[-1].stop)
+    return GradientRow(product, recurrent, of_cell, of_input, of_hidden, of_shown, of_shown.stop)
 
 
 def _neighbours(*widths: int) -> list[slice]:

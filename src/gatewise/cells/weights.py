@@ -72,6 +72,10 @@ def weight_names(weights: Sequence[Tensor], specification: Specification) -> tup
     )
 
 
+NORM_WEIGHTS = ("input_gain", "recurrent_gain", "cell_gain", "cell_bias")
+"""The names of the weights of layer normalization."""
+
+
 @dataclass(frozen=True)
 class WeightSet:
     """The weights of one cell, in Keras's layout whatever module they come from.

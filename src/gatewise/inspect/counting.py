@@ -31,6 +31,7 @@ class Sizes(Shown):
     units: int
     output_size: int
     reset_after: bool
+    norm_rows: int = 0  # the weights (H,) of layer normalization
 
     @property
     def gates(self) -> int:
@@ -58,7 +59,7 @@ class Sizes(Shown):
         >>> Sizes("lstm", 100, 128, 128, True).count(1)
         117248
         """
-        return self.multiply_adds + bias_rows * self.gates * self.units
+        return self.multiply_adds + (bias_rows * self.gates + self.norm_rows) * self.units
 
     def formula(self, bias_rows: int) -> str:
         """Return the count as a sum, with the numbers put in.
@@ -73,6 +74,8 @@ class Sizes(Shown):
             terms.append(product(bias_rows, self.gates, units))
         if self.projected:
             terms.append(f"{size}·{units}")  # the projection of h
+        if self.norm_rows:
+            terms.append(f"{self.norm_rows}·{units}")
         return " + ".join(terms)
 
 
@@ -98,6 +101,9 @@ def conventions(sizes: Sizes, biased: bool) -> tuple[Convention, ...]:
         rows = (keras_rows if library == "Keras" else 2) if biased else 0
         if sizes.projected and library in ("Keras", "ONNX"):
             found.append(Convention(library, None, "", "has no LSTM with a projected h"))
+            continue
+        if sizes.norm_rows:
+            found.append(Convention(library, None, "", "has no layer normalization"))
             continue
         words = [remark if biased else "no bias"]
         if resets_before and library in ("PyTorch", "cuDNN"):

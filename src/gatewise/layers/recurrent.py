@@ -89,9 +89,14 @@ class Recurrent(Layer):
             layer_norm=bool(layer_norm),
         )
         # The width of h, which is that of the outputs.
-        self.output_size = (
-            self.units if projection is None else positive(kind, "projection", projection)
-        )
+        self.output_size = self.units
+        if projection is not None:
+            self.output_size = positive(kind, "projection", projection)
+            if self.output_size >= self.units:
+                raise InputError(
+                    f"{kind} expected projection, the width of h, below units={self.units} but got "
+                    f"{projection}. Leave it out, or put a Dense layer behind the LSTM to widen it."
+                )
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
