@@ -25,6 +25,9 @@ struct BackwardRow {
     // projected, and itself, for the projection's gradient; null: not wanted.
     const S* grad_shown;  // (H)
     S* shown;             // (H) or null
+    const S* share_h;     // (P), the share of h and (H) of c that stays, or null
+    const S* share_c;
+    const S* share_shown;  // of what grad_shown belongs to: share_h, or null where it is projected
 };
 
 template <class S>
@@ -119,7 +122,7 @@ public:
         : call_(call),
           cell_(cell),
           gates_(gates_of(call.layer.cell)),
-          states_(call.layer.cell == Cell::lstm ? 2 : 1),
+          states_(has_memory(call.layer.cell) ? 2 : 1),
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
           real_(slices_.count * padded<BackwardRow<S>>(rows_)),
@@ -144,7 +147,7 @@ private:
     // The lines of memory that one step of one slice touches at most.
     Index lines_ahead() const {
         return Upcoming::most_lines(
-            rows_ * 5, larger(columns(), saved_row(call_.layer).columns) * Index(sizeof(S)));
+            rows_ * 7, larger(columns(), saved_row(call_.layer).columns) * Index(sizeof(S)));
     }
 
     void run_place(const Place& place) const {
@@ -184,6 +187,8 @@ private:
             if ((!at.c || call_.layer.layer_norm) && at.saved)
                 upcoming.add(at.saved, saved_row(call_.layer).columns);
             upcoming.add(at.grad_product, columns());
+            if (at.share_h) upcoming.add(at.share_h, width(0));
+            if (at.share_c) upcoming.add(at.share_c, H);
         }
     }
 
@@ -230,10 +235,11 @@ private:
 
     BackwardRow<S> row_at(Index row, Index step, Index at) const {
         const Index H = units(), P = width(0), before = at + (call_.layer.reverse ? 1 : -1);
-        const bool lstm = call_.layer.cell == Cell::lstm;
+        const bool memory = has_memory(call_.layer.cell);
+        const Index t = time_at(call_.layer, step);
         return {
             .h = step == 0 ? call_.state[0] + row * P : call_.outputs + before * P,
-            .c = !lstm       ? nullptr
+            .c = !memory     ? nullptr
                  : step == 0 ? call_.state[1] + row * H
                              : call_.saved + before * saved_row(call_.layer).columns,
             .gates = call_.gates + at * gates_ * H,
@@ -241,9 +247,12 @@ private:
             .dropout = call_.dropout ? call_.dropout + row * P : nullptr,
             .grad_product = call_.grad_product + at * columns(),
             .grad_h = call_.grad_state[0] + row * P,
-            .grad_c = lstm ? call_.grad_state[1] + row * H : nullptr,
+            .grad_c = memory ? call_.grad_state[1] + row * H : nullptr,
             .grad_shown = call_.grad_state[0] + row * P,
             .shown = nullptr,
+            .share_h = share_at(call_.options.zoneout[0], row, t),
+            .share_c = share_at(call_.options.zoneout[1], row, t),
+            .share_shown = share_at(call_.options.zoneout[0], row, t),
         };
     }
 

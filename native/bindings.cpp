@@ -41,6 +41,7 @@ Value named(const char* what, std::string_view name,
 
 constexpr std::pair<std::string_view, Cell> cells[] = {
     {"lstm", Cell::lstm},
+    {"cifg", Cell::cifg},
     {"gru_reset_after", Cell::gru_reset_after},
     {"gru_reset_before", Cell::gru_reset_before},
     {"simple_rnn", Cell::simple_rnn},
@@ -66,10 +67,10 @@ constexpr std::pair<std::string_view, Reduce> reductions[] = {
 
 // batch, time, inputs, units, outputs, threads
 using Sizes = std::tuple<Index, Index, Index, Index, Index, int>;
-using Options = std::tuple<bool, bool>;  // projected, layer_norm
+using Flags = std::tuple<bool, bool>;  // projected, layer_norm
 
 Layer layer_of(std::string_view cell, std::string_view activation,
-               std::string_view recurrent_activation, bool reverse, const Options& options,
+               std::string_view recurrent_activation, bool reverse, const Flags& flags,
                const Sizes& sizes) {
     const auto [batch, time, inputs, units, outputs, threads] = sizes;
     if (batch < 1 || time < 1 || inputs < 1 || units < 1 || outputs < 1 || threads < 1) {
@@ -80,8 +81,8 @@ Layer layer_of(std::string_view cell, std::string_view activation,
             named("activation", activation, activations),
             named("activation", recurrent_activation, activations),
             reverse,
-            std::get<0>(options),
-            std::get<1>(options),
+            std::get<0>(flags),
+            std::get<1>(flags),
             batch,
             time,
             inputs,
@@ -109,12 +110,26 @@ Sequence<S> sequence(const SequenceArgument& argument) {
 // without.
 using NormArgument = std::tuple<Address, Address, Address, Address>;
 
-template <class S>
-LayerNorm<S> norm(const NormArgument& argument) {
-    const auto [input_gain, recurrent_gain, cell_gain, cell_bias] = argument;
-    return {at<const S>(input_gain), at<const S>(recurrent_gain), at<const S>(cell_gain),
-            at<const S>(cell_bias)};
-}
+// What a cell does beside its equation, as gatewise.kernels.cpu gives it: the addresses of the
+// further weights and of what zoneout keeps, 0 for none.
+struct LayerOptions {
+    Address peephole;
+    double cell_clip;
+    SequenceArgument zoneout_h, zoneout_c;
+    MatrixArgument projection;
+    NormArgument norm;
+
+    template <class S>
+    Options<S> of() const {
+        const auto [input_gain, recurrent_gain, cell_gain, cell_bias] = norm;
+        return {at<const S>(peephole),
+                S(cell_clip),
+                {sequence<S>(zoneout_h), sequence<S>(zoneout_c)},
+                matrix<S>(projection),
+                {at<const S>(input_gain), at<const S>(recurrent_gain), at<const S>(cell_gain),
+                 at<const S>(cell_bias)}};
+    }
+};
 
 template <class S>
 const Kernels<S>& kernels();
@@ -135,34 +150,31 @@ void with_scalar(bool is_double, const Run& run) {
 }
 
 void forward(bool is_double, const Layer& layer, const SequenceArgument& x, const MatrixArgument& W,
-             const MatrixArgument& U, Address bias, const MatrixArgument& projection,
-             const NormArgument& norm_weights, const StateArgument& state, Address mask,
+             const MatrixArgument& U, Address bias, const StateArgument& state, Address mask,
              Address dropout, Address outputs, const StateArgument& final_state, Address gates,
-             Address saved) {
+             Address saved, const LayerOptions& options) {
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>().forward({layer,
                               sequence<S>(x),
                               matrix<S>(W),
                               matrix<S>(U),
                               at<const S>(bias),
-                              matrix<S>(projection),
-                              norm<S>(norm_weights),
                               {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
                               at<const bool>(mask),
                               at<const S>(dropout),
                               at<S>(outputs),
                               {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
                               at<S>(gates),
-                              at<S>(saved)});
+                              at<S>(saved),
+                              options.of<S>()});
     });
 }
 
 void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
                    const StateArgument& grad_final, Address outputs, Address gates, Address saved,
-                   const MatrixArgument& U, const MatrixArgument& projection,
-                   const NormArgument& norm_weights, const StateArgument& state, Address mask,
+                   const MatrixArgument& U, const StateArgument& state, Address mask,
                    Address dropout, Address scale, std::string_view path, Address grad_product,
-                   const StateArgument& grad_state, Address norms) {
+                   const StateArgument& grad_state, Address norms, const LayerOptions& options) {
     const Path way = named("path", path, paths);
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>().backward_scan(
@@ -173,8 +185,6 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
              at<const S>(gates),
              at<const S>(saved),
              matrix<S>(U),
-             matrix<S>(projection),
-             norm<S>(norm_weights),
              {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
              at<const bool>(mask),
              at<const S>(dropout),
@@ -182,15 +192,17 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
              way,
              at<S>(grad_product),
              {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
-             at<S>(norms)});
+             at<S>(norms),
+             options.of<S>()});
     });
 }
 
 void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce,
                      const SequenceArgument& x, Address outputs, Address gates, Address saved,
                      Address grad_product, Address state, Address mask, Address dropout,
-                     Address grad_W, Address grad_U, Address grad_bias, Address grad_projection,
-                     const NormArgument& grad_norm) {
+                     Address grad_W, Address grad_U, Address grad_bias, Address memory,
+                     Address grad_peephole, Address grad_projection, const NormArgument& grad_norm,
+                     const LayerOptions& options) {
     const Reduce reduction = named("reduction", reduce, reductions);
     const auto [input_gain, recurrent_gain, cell_gain, cell_bias] = grad_norm;
     with_scalar(is_double, [&]<class S>(S) {
@@ -208,8 +220,11 @@ void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce
              at<S>(grad_W),
              at<S>(grad_U),
              at<S>(grad_bias),
+             at<const S>(memory),
+             at<S>(grad_peephole),
              at<S>(grad_projection),
-             {at<S>(input_gain), at<S>(recurrent_gain), at<S>(cell_gain), at<S>(cell_bias)}});
+             {at<S>(input_gain), at<S>(recurrent_gain), at<S>(cell_gain), at<S>(cell_bias)},
+             options.of<S>()});
     });
 }
 
@@ -248,15 +263,14 @@ void trace_step(bool is_double, const Layer& layer, std::string_view path,
                               matrix<S>(W),
                               matrix<S>(U),
                               at<const S>(bias),
-                              {},
-                              {},
                               {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
                               at<const bool>(mask),
                               at<const S>(dropout),
                               at<S>(outputs),
                               {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
                               at<S>(gates),
-                              at<S>(saved)},
+                              at<S>(saved),
+                              {}},
                              way,
                              {}};
         spread<decltype(step.trace), S>(trace, step.trace);
@@ -281,8 +295,8 @@ void trace_gradient(bool is_double, const Layer& layer, const StateArgument& gra
 class StreamOwner {
 public:
     StreamOwner(bool is_double, const Layer& layer, const MatrixArgument& W,
-                const MatrixArgument& U, Address bias, const MatrixArgument& projection,
-                const NormArgument& norm_weights, const StateArgument& state)
+                const MatrixArgument& U, Address bias, const StateArgument& state,
+                const LayerOptions& options)
         : is_double_(is_double) {
         with_scalar(is_double, [&]<class S>(S) {
             Forward<S> call = {};
@@ -290,10 +304,9 @@ public:
             call.W = matrix<S>(W);
             call.U = matrix<S>(U);
             call.bias = at<const S>(bias);
-            call.projection = matrix<S>(projection);
-            call.norm = norm<S>(norm_weights);
             call.state[0] = call.final_state[0] = at<S>(std::get<0>(state));
             call.state[1] = call.final_state[1] = at<S>(std::get<1>(state));
+            call.options = options.of<S>();
             stream_ = kernels<S>().open_stream(call);
         });
     }
@@ -335,6 +348,13 @@ void rmsprop(bool is_double, const std::vector<RmspropArgument>& arguments,
     });
 }
 
+void random_mask(bool is_double, Address values, Index count, unsigned key,
+                 unsigned long long below, int threads) {
+    with_scalar(is_double, [&]<class S>(S) {
+        kernels<S>().random_mask({at<S>(values), count, key, below, threads});
+    });
+}
+
 double multiply_adds(bool is_double, int threads, Index rounds) {
     double done = 0;
     with_scalar(is_double, [&]<class S>(S) { done = kernels<S>().multiply_adds(threads, rounds); });
@@ -355,10 +375,16 @@ NB_MODULE(_native, module) {
     module.doc() = "The native CPU kernels; gatewise.kernels.cpu is their only caller.";
     nb::class_<Layer>(module, "Layer", "A layer's equation and sizes, and the threads to use.")
         .def("__init__", [](Layer* self, std::string_view cell, std::string_view activation,
-                            std::string_view recurrent_activation, bool reverse,
-                            const Options& options, const Sizes& sizes) {
+                            std::string_view recurrent_activation, bool reverse, const Flags& flags,
+                            const Sizes& sizes) {
             new (self)
-                Layer(layer_of(cell, activation, recurrent_activation, reverse, options, sizes));
+                Layer(layer_of(cell, activation, recurrent_activation, reverse, flags, sizes));
+        });
+    nb::class_<LayerOptions>(module, "Options", "What a cell does beside its equation.")
+        .def("__init__", [](LayerOptions* self, Address peephole, double cell_clip,
+                            const SequenceArgument& zoneout_h, const SequenceArgument& zoneout_c,
+                            const MatrixArgument& projection, const NormArgument& norm) {
+            new (self) LayerOptions{peephole, cell_clip, zoneout_h, zoneout_c, projection, norm};
         });
     module.def("forward", &forward);
     module.def("backward_scan", &backward_scan);
@@ -366,9 +392,10 @@ NB_MODULE(_native, module) {
     module.def("input_gradient", &input_gradient);
     nb::class_<StreamOwner>(module, "Stream", "A layer that is fed one time step at a time.")
         .def(nb::init<bool, const Layer&, const MatrixArgument&, const MatrixArgument&, Address,
-                      const MatrixArgument&, const NormArgument&, const StateArgument&>())
+                      const StateArgument&, const LayerOptions&>())
         .def("step", &StreamOwner::step);
     module.def("rmsprop", &rmsprop);
+    module.def("random_mask", &random_mask);
     module.def("trace_step", &trace_step);
     module.def("trace_gradient", &trace_gradient);
     module.def("multiply_adds", &multiply_adds);

@@ -21,6 +21,8 @@ struct ForwardRow {
     S* c;              // (H) LSTM: updated in place
     S* saved;          // (V) or null
     S* outputs;        // (P)
+    const S* share_h;  // (P), the share of h and (H) of c that stays, or null
+    const S* share_c;
 };
 
 template <class S>
@@ -80,7 +82,7 @@ struct InputProduct {
         const Index units = call.layer.units, columns = gates_of(call.layer.cell) * units;
         if (!beside) gatewise::GATEWISE_ISA::pack(*W, call.W, 0, member);
         if (member.index != 0) return;
-        if (call.layer.layer_norm) copy(gain.data(), call.norm.input_gain, columns);
+        if (call.layer.layer_norm) copy(gain.data(), call.options.norm.input_gain, columns);
         if (call.bias == nullptr) return clear(bias.data(), columns);
         copy(bias.data(), call.bias, columns);
         if (call.layer.cell ==
@@ -167,7 +169,7 @@ private:
     Index lines_ahead() const {
         if (call_.layer.time == 1 || rows_ < 4) return 0;
         const Index longest = larger(call_.layer.inputs, gates_ * units()) * Index(sizeof(S));
-        return Upcoming::most_lines(rows_ * 4, longest);
+        return Upcoming::most_lines(rows_ * 6, longest);
     }
 
     void pack(Member member) const {
@@ -201,8 +203,7 @@ private:
         const S** const h = pointers_.data() + place.own * padded<const S*>((2 + ahead()) * rows_);
         for (Index row = rows.begin; row < rows.end; ++row) {
             h[row - rows.begin] = call_.state[0] + row * width();
-            if (place.first() && layer.cell == Cell::lstm &&
-                call_.final_state[1] != call_.state[1]) {
+            if (place.first() && has_memory(layer.cell) && call_.final_state[1] != call_.state[1]) {
                 copy(call_.final_state[1] + row * units(), call_.state[1] + row * units(), units());
             }
         }
@@ -235,6 +236,9 @@ private:
             if (call_.gates) upcoming.add(call_.gates + at * gates_ * H, gates_ * H);
             if (call_.saved) upcoming.add(saved_at(at), saved_row(call_.layer).columns);
             upcoming.add(call_.outputs + at * width(), width());
+            const auto& [zoneout_h, zoneout_c] = call_.options.zoneout;
+            if (zoneout_h.data) upcoming.add(share_at(zoneout_h, row, t), width());
+            if (zoneout_c.data) upcoming.add(share_at(zoneout_c, row, t), H);
         }
     }
 
@@ -288,7 +292,15 @@ private:
                 const S* const product = product_at(place, row, step, first_step);
                 seen[count] = dropout ? dropped(place.own, count, before, dropout) : before;
                 x[count] = x_at(row, t);
-                real[count++] = {before, dropout, product, gates, c, saved, outputs};
+                real[count++] = {before,
+                                 dropout,
+                                 product,
+                                 gates,
+                                 c,
+                                 saved,
+                                 outputs,
+                                 share_at(call_.options.zoneout[0], row, t),
+                                 share_at(call_.options.zoneout[1], row, t)};
             } else if (place.first()) {
                 copy(outputs, before, P);
                 if (gates) clear(gates, gates_ * H);

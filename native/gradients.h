@@ -6,6 +6,7 @@
 #pragma once
 
 #include "gain_sums.h"
+#include "peephole_gradient.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -127,6 +128,7 @@ private:
         }
         switch (call_.layer.cell) {
             case Cell::lstm:
+            case Cell::cifg:
             case Cell::simple_rnn: return add({true, bias, Seen::state, gates, false});
             case Cell::gru_reset_after:
                 add({true, bias, Seen::nothing, gates, false});
@@ -318,6 +320,7 @@ private:
 template <class S>
 void weight_gradient(const WeightGradient<S>& call) {
     WeightGradientSums<S>(call).run();
+    if (call.grad_peephole != nullptr) PeepholeGradient<S>(call).run();
 }
 
 // dx = dP W^T

@@ -3,7 +3,7 @@
 //     z, r = gate(x W + b + (d h) U + b')
 //     n = squash(x W_h + b_h + r q),  q = (d h) U_h + b'_h      reset after the product, or
 //     n = squash(x W_h + (r d h) U_h + b_h)                     reset before it
-//     h' = z h + (1 - z) n
+//     h' = z h + (1 - z) n                                      of which zoneout keeps h a share
 //
 // Cho et al. 2014, arXiv 1406.1078. d is the recurrent dropout; the z and r parts of b' are already
 // in the input product.
@@ -20,13 +20,16 @@ namespace gatewise::GATEWISE_ISA {
 template <class S>
 GATEWISE_INLINE void finish_gru(const ForwardRow<S>& at, Index units, Index unit, int count,
                                 Vector<S> z, Vector<S> n) {
-    store(at.outputs + unit, fma(z, load(at.h + unit, count), (S(1) - z) * n), count);
+    const Vector<S> before = load(at.h + unit, count);
+    const Vector<S> after = fma(z, before, (S(1) - z) * n);
+    store(at.outputs + unit, zoned(at.share_h, before, after, unit, count), count);
     if (at.gates == nullptr) return;
     store(at.gates + unit, z, count);
     store(at.gates + 2 * units + unit, n, count);
 }
 
-// What both forms differentiate first. Turns grad_h into its direct part, z grad_h.
+// What both forms differentiate first. Turns grad_h into its direct part, z grad_h, and what
+// zoneout lets past the step.
 template <class S>
 struct GruCotangents {
     Vector<S> product_z, product_h;
@@ -37,12 +40,13 @@ GATEWISE_INLINE GruCotangents<S> differentiate_update(const BackwardRow<S>& at, 
                                                       Index unit, int count, Activation squash,
                                                       Activation gate) {
     const Vector<S> z = load(at.gates + unit, count), n = load(at.gates + 2 * units + unit, count);
-    const Vector<S> grad_h = load(at.grad_h + unit, count);
+    const Vector<S> whole = load(at.grad_h + unit, count);
+    const Vector<S> grad_h = of_new(at.share_h, whole, unit, count);
     const Vector<S> product_z = grad_h * (load(at.h + unit, count) - n) * slope<S>(gate, z);
     const Vector<S> product_h = grad_h * (S(1) - z) * slope<S>(squash, n);
     store(at.grad_product + unit, product_z, count);
     store(at.grad_product + 2 * units + unit, product_h, count);
-    store(at.grad_h + unit, grad_h * z, count);
+    store(at.grad_h + unit, with_old(at.share_h, grad_h * z, whole, unit, count), count);
     return {product_z, product_h};
 }
 

@@ -1,7 +1,8 @@
 // The contract of the native kernels: what goes in, what comes out, who owns it.
 //
-// Sizes: B batch, T time, I inputs, H units, G gates (LSTM 4: i f g o; GRU 3: z r h; simple RNN 1),
-// P the width of h: that of its projection, and H where it is not projected.
+// Sizes: B batch, T time, I inputs, H units, G gates (LSTM 4: i f g o, or with coupled gates 3:
+// f g o; GRU 3: z r h; simple RNN 1), P the width of h: that of its projection, and H where it is
+// not projected.
 // S is float or double. Unless a stride is named, arrays are contiguous in the order written.
 // Every pointer is borrowed for the call. Outputs may hold anything on entry, are wholly written,
 // and overlap neither an input nor each other. A null pointer is allowed where the comment says so.
@@ -17,7 +18,7 @@ namespace gatewise {
 
 using Index = std::ptrdiff_t;
 
-enum class Cell { lstm, gru_reset_after, gru_reset_before, simple_rnn };
+enum class Cell { lstm, cifg, gru_reset_after, gru_reset_before, simple_rnn };
 enum class Activation { linear, tanh, sigmoid, relu, hard_sigmoid, softsign };
 enum class Path { full, diagonal, cell };
 enum class Reduce { all, sample, step };
@@ -56,6 +57,18 @@ struct LayerNorm {
     const S *cell_gain, *cell_bias;        // (H) each
 };
 
+// What a cell does beside its equation; nothing, unless it says otherwise. All but zoneout of h are
+// an LSTM's alone, coupled gates or not.
+template <class S>
+struct Options {
+    const S* peephole;       // (3, H), rows i f o, or (2, H), f o, with coupled gates; null: none
+    S cell_clip;             // c stays within +-cell_clip; 0: as it is
+    Sequence<S> zoneout[2];  // (B, T, P) for h and (B, T, H) for c: the share of the state that
+                             // stays as it was before the step; strides may be 0; null data: none
+    Matrix<S> projection;    // (H, P), of a projected layer
+    LayerNorm<S> norm;
+};
+
 // A row of V numbers is what a step saves beside the gates: an LSTM's c (H), or h U_h + b'_h (H) of
 // a GRU with reset_after; nothing of other cells. With layer_norm there follow the normalized h U
 // and x W (GH each) and the normalized c' (H), before their gains, and a line of 16 of which three
@@ -63,12 +76,10 @@ struct LayerNorm {
 template <class S>
 struct Forward {
     Layer layer;
-    Sequence<S> x;         // (B, T, I)
-    Matrix<S> W;           // (I, GH)
-    Matrix<S> U;           // (P, GH)
-    const S* bias;         // (GH), GRU with reset_after (2, GH); null: none
-    Matrix<S> projection;  // (H, P), of a projected layer
-    LayerNorm<S> norm;
+    Sequence<S> x;      // (B, T, I)
+    Matrix<S> W;        // (I, GH)
+    Matrix<S> U;        // (P, GH)
+    const S* bias;      // (GH), GRU with reset_after (2, GH); null: none
     const S* state[2];  // h (B, P), and an LSTM's c (B, H)
     const bool* mask;   // (B, T), true where a step is real; null: everywhere
     const S* dropout;   // (B, P), multiplies h in the recurrent product; null: ones
@@ -77,6 +88,7 @@ struct Forward {
                         // the memory of `state`
     S* gates;           // (B, T, GH) activated, zero at masked steps; null: not wanted
     S* saved;           // (B, T, V); null with gates, or by cell
+    Options<S> options;
 };
 
 // A row of R numbers is what a step's way back leaves to the weights' gradients: dL/dP (GH); with
@@ -91,16 +103,15 @@ struct BackwardScan {
     const S* gates;          // (B, T, GH)
     const S* saved;          // (B, T, V); null where the cell has none
     Matrix<S> U;             // (P, GH)
-    Matrix<S> projection;    // (H, P), of a projected layer
-    LayerNorm<S> norm;
-    const S* state[2];  // (B, P), (B, H)
-    const bool* mask;   // (B, T); null: every step is real
-    const S* dropout;   // (B, P); null: ones
-    const S* scale;     // (T): factor on what step t hands to the step before it; null: ones
-    Path path;          // which way the cotangent may take through U
-    S* grad_product;    // (B, T, R): dL/dP, zero at masked steps
-    S* grad_state[2];   // (B, P), (B, H): cotangents of the initial state
-    S* norms;           // (B, T, states): ||dL/dh_t||, and an LSTM's ||dL/dc_t||; null: not wanted
+    const S* state[2];       // (B, P), (B, H)
+    const bool* mask;        // (B, T); null: every step is real
+    const S* dropout;        // (B, P); null: ones
+    const S* scale;          // (T): factor on what step t hands to the step before it; null: ones
+    Path path;               // which way the cotangent may take through U
+    S* grad_product;         // (B, T, R): dL/dP, zero at masked steps
+    S* grad_state[2];        // (B, P), (B, H): cotangents of the initial state
+    S* norms;  // (B, T, states): ||dL/dh_t||, and an LSTM's ||dL/dc_t||; null: not wanted
+    Options<S> options;
 };
 
 // The sum over N = B T steps (all), or one result for each sample or each time step: the outputs
@@ -112,7 +123,7 @@ struct WeightGradient {
     Sequence<S> x;          // (B, T, I)
     const S* outputs;       // (B, T, P)
     const S* gates;         // (B, T, GH)
-    const S* saved;         // (B, T, V) with layer_norm
+    const S* saved;         // (B, T, V), with layer_norm or peepholes
     const S* grad_product;  // (B, T, R)
     const S* state;         // (B, P): the initial h
     const bool* mask;       // (B, T); null: every step is real
@@ -120,8 +131,11 @@ struct WeightGradient {
     S* grad_W;              // (., I, GH)
     S* grad_U;              // (., P, GH)
     S* grad_bias;           // (., GH), GRU with reset_after (., 2, GH); null: no bias
+    const S* memory;        // (B, H), the initial c: of a cell with peepholes; else null
+    S* grad_peephole;       // (., 3 or 2, H); null: none
     S* grad_projection;     // (., H, P), of a projected layer
     S* grad_norm[4];        // as LayerNorm, (., GH), (., GH), (., H), (., H); null without
+    Options<S> options;
 };
 
 template <class S>
@@ -130,6 +144,16 @@ struct InputGradient {
     const S* grad_product;  // (B, T, R)
     Matrix<S> W;            // (I, GH)
     S* grad_x;              // (B, T, I)
+};
+
+// A random mask: number n is 1 where the n-th 32-bit word of the key is below `below`, else 0.
+template <class S>
+struct RandomMask {
+    S* values;
+    Index count;
+    unsigned key;
+    unsigned long long below;  // 1 to 2^32: ones everywhere
+    int threads;               // at most this many; the bits of the result do not depend on it
 };
 
 // One weight tensor of an RMSprop step: arrays of `count` numbers.
@@ -190,11 +214,14 @@ struct Kernels {
     void (*input_gradient)(const InputGradient<S>&);
     void (*rmsprop)(const Rmsprop<S>&);
 
-    // Of the call, a stream takes the layer and the weights, which it copies, and
-    // `state`, which must outlive it: every step overwrites the state with what follows it.
+    // Of the call, a stream takes the layer and the weights, which it copies but for the peepholes,
+    // and the options and `state`, which must outlive it: every step overwrites the state with what
+    // follows it.
     Stream<S>* (*open_stream)(const Forward<S>&);
     void (*step_stream)(Stream<S>&, const StreamStep<S>&);
     void (*close_stream)(Stream<S>*);
+
+    void (*random_mask)(const RandomMask<S>&);
 
     void (*trace_step)(const TraceStep<S>&);
     void (*trace_gradient)(const TraceGradient<S>&);

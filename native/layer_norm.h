@@ -34,9 +34,9 @@ public:
     void pack(Member member) const {
         cell_.pack(member);
         if (member.index != 0) return;
-        copy(gain_.data(), call_.norm.recurrent_gain, columns());
-        copy(cell_gain_.data(), call_.norm.cell_gain, call_.layer.units);
-        copy(cell_bias_.data(), call_.norm.cell_bias, call_.layer.units);
+        copy(gain_.data(), call_.options.norm.recurrent_gain, columns());
+        copy(cell_gain_.data(), call_.options.norm.cell_gain, call_.layer.units);
+        copy(cell_bias_.data(), call_.options.norm.cell_bias, call_.layer.units);
     }
 
     void step(const Place& place, const ForwardRows<S>& rows) const {
@@ -87,7 +87,7 @@ private:
             if (at.saved) store(at.saved + saved.cell + unit, normal, count);
             const Vector<S> shown = fma(normal, load(cell_gain_.data() + unit, count),
                                         load(cell_bias_.data() + unit, count));
-            store(at.outputs + unit, load(c + H + unit, count) * cell_.squash(shown), count);
+            cell_.show(at, unit, count, load(c + H + unit, count), shown);
         });
         if (at.saved == nullptr) return;
         S* const line = at.saved + saved.statistics;
@@ -124,11 +124,12 @@ public:
             const BackwardRow<S>& at = rows.row[row];
             differentiate(at, at.grad_product + to.cell, rows.scale);
             const S* const line = at.saved + saved.statistics;
-            normalize_backward(at.grad_product, call_.norm.recurrent_gain,
+            normalize_backward(at.grad_product, call_.options.norm.recurrent_gain,
                                at.saved + saved.recurrent, line[0], columns,
                                at.grad_product + to.recurrent);
-            normalize_backward(at.grad_product, call_.norm.input_gain, at.saved + saved.input,
-                               line[1], columns, at.grad_product + to.input);
+            normalize_backward(at.grad_product, call_.options.norm.input_gain,
+                               at.saved + saved.input, line[1], columns,
+                               at.grad_product + to.input);
             rows.pointers[row] = at.grad_product + to.recurrent;
         }
         cell_.multiply_recurrent(place, rows);
@@ -142,10 +143,10 @@ private:
         const S* const normal = at.saved + saved.cell;
         NormalCotangents<S> all;
         for_vectors<S>(H, [&](Index unit, int count) {
-            const Vector<S> gain = load(call_.norm.cell_gain + unit, count);
+            const Vector<S> gain = load(call_.options.norm.cell_gain + unit, count);
             const Vector<S> value = load(normal + unit, count);
             const Vector<S> shown =
-                cell_.squash(fma(value, gain, load(call_.norm.cell_bias + unit, count)));
+                cell_.squash(fma(value, gain, load(call_.options.norm.cell_bias + unit, count)));
             const Vector<S> grad = cell_.differentiate_shown(at, unit, count, shown, Vector<S>{});
             store(grad_normal + unit, grad, count);
             all.add(grad * gain, value);
@@ -153,11 +154,11 @@ private:
         all.finish(H);
         for_vectors<S>(H, [&](Index unit, int count) {
             const Vector<S> grad =
-                load(grad_normal + unit, count) * load(call_.norm.cell_gain + unit, count);
+                load(grad_normal + unit, count) * load(call_.options.norm.cell_gain + unit, count);
             const Vector<S> through =
                 all.through(grad, load(normal + unit, count), at.saved[saved.statistics + 2]);
-            cell_.differentiate_memory(at, unit, count, load(at.grad_c + unit, count) + through,
-                                       scale);
+            cell_.differentiate_memory(at, unit, count, cell_.unclipped(at, unit, count),
+                                       cell_.grad_memory(at, unit, count) + through, scale);
         });
     }
 

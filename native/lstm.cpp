@@ -1,5 +1,7 @@
 #include "lstm.h"
 
+#include <type_traits>
+
 #include "cells.h"
 #include "layer_norm.h"
 #include "projection.h"
@@ -8,18 +10,34 @@ namespace gatewise::GATEWISE_ISA {
 
 namespace {
 
-// Runs `run` with the cell of the call, as a type.
-template <template <class, class> class Cell, template <class, class> class Normalized,
+// The cell of a layer that projects h or normalizes its sums, around the bare one.
+template <class S, class Bare, template <class, class> class Normalized,
+          template <class, class> class Projected, class Run, class Activations>
+GATEWISE_INLINE auto with_wrapped(const Layer& layer, const Run& run, Activations activations) {
+    if (!layer.layer_norm) return run.template operator()<Projected<S, Bare>>(activations);
+    if (!layer.projected) return run.template operator()<Normalized<S, Bare>>(activations);
+    return run.template operator()<Projected<S, Normalized<S, Bare>>>(activations);
+}
+
+// Calls `run` with the type of the cell of a call, and with its activations.
+template <template <class, class, class> class Cell, template <class, class> class Normalized,
           template <class, class> class Projected, class S, class Run>
-GATEWISE_INLINE auto with_cell(const Layer& layer, const Run& run) {
+GATEWISE_INLINE auto with_cell(const Layer& layer, const Options<S>& options, const Run& run) {
     return with_activations(layer, [&]<class Activations>(Activations activations) {
-        const auto maybe_projected = [&]<class Bare>() {
-            if (layer.projected) return run.template operator()<Projected<S, Bare>>(activations);
-            return run.template operator()<Bare>(activations);
-        };
-        using Plain = Cell<S, Activations>;
-        if (layer.layer_norm) return maybe_projected.template operator()<Normalized<S, Plain>>();
-        return maybe_projected.template operator()<Plain>();
+        return with_options(layer, options, [&]<class Chosen>() {
+            if (!layer.layer_norm && !layer.projected)
+                return run.template operator()<Cell<S, Activations, Chosen>>(activations);
+            // Few of the many pairs of these with the rest are compiled for themselves.
+            if constexpr (std::is_same_v<Chosen, PlainLstm<S>> &&
+                          std::is_same_v<Activations, UsualActivations>) {
+                return with_wrapped<S, Cell<S, Activations, Chosen>, Normalized, Projected>(
+                    layer, run, activations);
+            } else {
+                using Any = Cell<S, ChosenActivations, ChosenLstm<S, Chosen::gates>>;
+                return with_wrapped<S, Any, Normalized, Projected>(
+                    layer, run, ChosenActivations{layer.activation, layer.recurrent_activation});
+            }
+        });
     });
 }
 
@@ -27,8 +45,8 @@ GATEWISE_INLINE auto with_cell(const Layer& layer, const Run& run) {
 
 template <class S>
 void lstm_forward(const Forward<S>& call) {
-    with_cell<LstmForward, NormalizedForward, ProjectedForward, S>(
-        call.layer, [&]<class Cell>(auto activations) {
+    with_cell<LstmForward, NormalizedForward, ProjectedForward>(
+        call.layer, call.options, [&]<class Cell>(auto activations) {
             const Cell cell(call, activations);
             ForwardLoop(call, cell).run();
         });
@@ -36,8 +54,8 @@ void lstm_forward(const Forward<S>& call) {
 
 template <class S>
 void lstm_backward_scan(const BackwardScan<S>& call) {
-    with_cell<LstmBackward, NormalizedBackward, ProjectedBackward, S>(
-        call.layer, [&]<class Cell>(auto activations) {
+    with_cell<LstmBackward, NormalizedBackward, ProjectedBackward>(
+        call.layer, call.options, [&]<class Cell>(auto activations) {
             const Cell cell(call, activations);
             BackwardLoop(call, cell).run();
         });
@@ -45,8 +63,8 @@ void lstm_backward_scan(const BackwardScan<S>& call) {
 
 template <class S>
 OpenStream<S>* lstm_stream(const Forward<S>& call) {
-    return with_cell<LstmForward, NormalizedForward, ProjectedForward, S>(
-        call.layer, [&]<class Cell>(auto activations) -> OpenStream<S>* {
+    return with_cell<LstmForward, NormalizedForward, ProjectedForward>(
+        call.layer, call.options, [&]<class Cell>(auto activations) -> OpenStream<S>* {
             return new CellStream<S, Cell>(call, activations);
         });
 }

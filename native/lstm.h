@@ -4,23 +4,36 @@
 //     c' = f c + i g                         h' = o squash(c')
 //
 // Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000. d is the recurrent dropout.
+// What else there may be, lstm_options.h says.
 
 #pragma once
 
 #include "activations.h"
 #include "backward_scan.h"
 #include "forward_scan.h"
+#include "lstm_options.h"
 
 namespace gatewise::GATEWISE_ISA {
 
-template <class S, class Activations>
+// Where the gates stand, i f g o or f g o, and the rows of the peepholes, i f o or f o.
+template <class Options>
+struct LstmPlaces {
+    static constexpr bool coupled = Options::gates == 3;
+    static constexpr int gates = Options::gates, i = 0, f = gates - 3, g = gates - 2, o = gates - 1;
+    static constexpr int peephole_i = i, peephole_f = f, peephole_o = g;
+};
+
+template <class S, class Activations, class Options>
 class LstmForward {
+    using At = LstmPlaces<Options>;
+
 public:
     static constexpr bool may_take_input = true;
-    static constexpr int gates = 4;
+    static constexpr int gates = At::gates;
 
     LstmForward(const Forward<S>& call, Activations activations)
         : activations_(activations),
+          options_(call.layer, call.options),
           call_(call),
           U_(depth_of_step<LstmForward>(call), call.layer.units) {}
 
@@ -31,7 +44,7 @@ public:
         multiply(
             *U_, rows.left((*U_).depth, call_.layer.outputs),
             [&](Index row, Index unit, int count, S* sums) {
-                for (int gate = 0; gate < 4; ++gate) {
+                for (int gate = 0; gate < At::gates; ++gate) {
                     store(sums + gate * lanes<S>,
                           load(rows.row[row].product + gate * H + unit, count));
                 }
@@ -56,7 +69,7 @@ public:
             rows.upcoming, place.crew);
     }
 
-    // What a step hands to its h'.
+    // What a step hands to its h'; zoneout has kept nothing of this c'.
     struct Remembered {
         Vector<S> o, c;
     };
@@ -65,41 +78,61 @@ public:
     Remembered remember(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
         const Index H = call_.layer.units;
         const Activation squash = activations_.activation, gate = activations_.recurrent_activation;
-        const Vector<S> i = activate<S>(gate, load(sums));
-        const Vector<S> f = activate<S>(gate, load(sums + lanes<S>));
-        const Vector<S> g = activate<S>(squash, load(sums + 2 * lanes<S>));
-        const Vector<S> o = activate<S>(gate, load(sums + 3 * lanes<S>));
-        const Vector<S> c = fma(f, load(at.c + unit, count), i * g);
-        store(at.c + unit, c, count);
+        const Vector<S> before = load(at.c + unit, count);
+        const auto sees = [&](int place, int peephole, Vector<S> c) {
+            return options_.see(peephole, load(sums + place * lanes<S>), c, unit, count);
+        };
+        const Vector<S> f = activate<S>(gate, sees(At::f, At::peephole_f, before));
+        Vector<S> i;
+        if constexpr (At::coupled) {
+            i = S(1) - f;
+        } else {
+            i = activate<S>(gate, sees(At::i, At::peephole_i, before));
+        }
+        const Vector<S> g = activate<S>(squash, load(sums + At::g * lanes<S>));
+        const Vector<S> c = options_.clip(fma(f, before, i * g));
+        const Vector<S> o = activate<S>(gate, sees(At::o, At::peephole_o, c));
+        const Vector<S> kept = options_.zone(at.share_c, at.c, c, unit, count);
+        store(at.c + unit, kept, count);
         if (at.gates == nullptr) return {o, c};
-        store(at.gates + unit, i, count);
-        store(at.gates + H + unit, f, count);
-        store(at.gates + 2 * H + unit, g, count);
-        store(at.gates + 3 * H + unit, o, count);
-        store(at.saved + unit, c, count);
+        if constexpr (!At::coupled) store(at.gates + At::i * H + unit, i, count);
+        store(at.gates + At::f * H + unit, f, count);
+        store(at.gates + At::g * H + unit, g, count);
+        store(at.gates + At::o * H + unit, o, count);
+        store(at.saved + unit, kept, count);
         return {o, c};
     }
 
-    Vector<S> squash(Vector<S> c) const { return activate<S>(activations_.activation, c); }
+    // h' = o squash(shown), of which zoneout may keep some as it was.
+    void show(const ForwardRow<S>& at, Index unit, int count, Vector<S> o, Vector<S> shown) const {
+        const Vector<S> h = o * activate<S>(activations_.activation, shown);
+        store(at.outputs + unit, options_.zone(at.share_h, at.h, h, unit, count), count);
+    }
 
 private:
     void update(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
         const Remembered now = remember(at, unit, count, sums);
-        store(at.outputs + unit, now.o * squash(now.c), count);
+        show(at, unit, count, now.o, now.c);
     }
 
     [[no_unique_address]] const Activations activations_;
+    [[no_unique_address]] const Options options_;
     const Forward<S>& call_;
-    const PackedBuffer<S, 4, 1> U_;
+    const PackedBuffer<S, At::gates, 1> U_;
 };
 
-template <class S, class Activations>
+template <class S, class Activations, class Options>
 class LstmBackward {
+    using At = LstmPlaces<Options>;
+
 public:
-    static constexpr int gates = 4;
+    static constexpr int gates = At::gates;
 
     LstmBackward(const BackwardScan<S>& call, Activations activations)
-        : activations_(activations), call_(call), U_(call.path, call.U, 0, 4, call.layer) {}
+        : activations_(activations),
+          options_(call.layer, call.options),
+          call_(call),
+          U_(call.path, call.U, 0, At::gates, call.layer) {}
 
     void pack(Member member) const { U_.pack(member); }
 
@@ -120,49 +153,87 @@ public:
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         const BackwardRow<S>& at = rows.row[row];
-                        store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale,
-                              count);
+                        const Vector<S> passed = options_.past(
+                            at.share_h, sum * dropout_at(at, unit, count), at.grad_h, unit, count);
+                        store(at.grad_h + unit, passed * rows.scale, count);
                     });
     }
 
-    // Goes back through h' = o shown: dL/dP of o. Returns `grad` + dL/dc', the part that comes
-    // through what was shown, squash(c').
+    // c' before it was clipped.
+    Vector<S> unclipped(const BackwardRow<S>& at, Index unit, int count) const {
+        return options_.unclipped(load(at.saved + unit, count), [&] {
+            const Gates now = gates_of_step(at, unit, count);
+            return fma(now.f, load(at.c + unit, count), now.i * now.g);
+        });
+    }
+
+    // The part of dL/dc' that comes from the steps after it.
+    Vector<S> grad_memory(const BackwardRow<S>& at, Index unit, int count) const {
+        return options_.taken(at.share_c, load(at.grad_c + unit, count), unit, count);
+    }
+
+    Vector<S> clip(Vector<S> c) const { return options_.clip(c); }
+    Vector<S> squash(Vector<S> c) const { return activate<S>(activations_.activation, c); }
+
+    // Goes back through h' = o shown: stores dL/dP of o, and returns `grad` + the cotangent of what
+    // was squashed into `shown`. Leaves grad_h as it is: zoneout passes some of it on when the
+    // product is done.
     Vector<S> differentiate_shown(const BackwardRow<S>& at, Index unit, int count, Vector<S> shown,
                                   Vector<S> grad) const {
         const Index H = call_.layer.units;
-        const Vector<S> o = load(at.gates + 3 * H + unit, count);
-        const Vector<S> grad_shown = load(at.grad_shown + unit, count);
+        const Vector<S> o = load(at.gates + At::o * H + unit, count);
+        const Vector<S> grad_shown =
+            options_.taken(at.share_shown, load(at.grad_shown + unit, count), unit, count);
         if (at.shown) store(at.shown + unit, o * shown, count);
-        store(at.grad_product + 3 * H + unit,
+        store(at.grad_product + At::o * H + unit,
               grad_shown * shown * slope<S>(activations_.recurrent_activation, o), count);
         return fma(grad_shown * o, slope<S>(activations_.activation, shown), grad);
     }
 
-    // Goes back through c' = f c + i g.
-    void differentiate_memory(const BackwardRow<S>& at, Index unit, int count, Vector<S> grad_c,
-                              S scale) const {
+    // Goes back through c', from all of dL/dc' but what comes through the peephole of o.
+    void differentiate_memory(const BackwardRow<S>& at, Index unit, int count, Vector<S> unclipped,
+                              Vector<S> grad_c, S scale) const {
         const Index H = call_.layer.units;
         const Activation squash = activations_.activation, gate = activations_.recurrent_activation;
-        const Vector<S> i = load(at.gates + unit, count), f = load(at.gates + H + unit, count);
-        const Vector<S> g = load(at.gates + 2 * H + unit, count);
-        store(at.grad_product + unit, grad_c * g * slope<S>(gate, i), count);
-        store(at.grad_product + H + unit, grad_c * load(at.c + unit, count) * slope<S>(gate, f),
-              count);
-        store(at.grad_product + 2 * H + unit, grad_c * i * slope<S>(squash, g), count);
-        store(at.grad_c + unit, grad_c * f * scale, count);
+        const Gates now = gates_of_step(at, unit, count);
+        const Vector<S> before = load(at.c + unit, count);
+        grad_c = options_.seen(At::peephole_o, load(at.grad_product + At::o * H + unit, count),
+                               grad_c, unit, count);
+        grad_c = options_.clipped(unclipped, grad_c);
+        const Vector<S> product_f =
+            grad_c * (At::coupled ? before - now.g : before) * slope<S>(gate, now.f);
+        Vector<S> passed = options_.seen(At::peephole_f, product_f, grad_c * now.f, unit, count);
+        if constexpr (!At::coupled) {
+            const Vector<S> product_i = grad_c * now.g * slope<S>(gate, now.i);
+            store(at.grad_product + At::i * H + unit, product_i, count);
+            passed = options_.seen(At::peephole_i, product_i, passed, unit, count);
+        }
+        store(at.grad_product + At::f * H + unit, product_f, count);
+        store(at.grad_product + At::g * H + unit, grad_c * now.i * slope<S>(squash, now.g), count);
+        passed = options_.past(at.share_c, passed, at.grad_c, unit, count);
+        store(at.grad_c + unit, passed * scale, count);
     }
 
-    Vector<S> squash(Vector<S> c) const { return activate<S>(activations_.activation, c); }
-
 private:
+    struct Gates {
+        Vector<S> i, f, g;
+    };
+    Gates gates_of_step(const BackwardRow<S>& at, Index unit, int count) const {
+        const Index H = call_.layer.units;
+        const Vector<S> f = load(at.gates + At::f * H + unit, count);
+        const Vector<S> i = At::coupled ? S(1) - f : load(at.gates + At::i * H + unit, count);
+        return {i, f, load(at.gates + At::g * H + unit, count)};
+    }
+
     void differentiate(const BackwardRow<S>& at, Index unit, int count, S scale) const {
-        const Vector<S> shown = squash(load(at.saved + unit, count));
+        const Vector<S> c = unclipped(at, unit, count);
         const Vector<S> grad_c =
-            differentiate_shown(at, unit, count, shown, load(at.grad_c + unit, count));
-        differentiate_memory(at, unit, count, grad_c, scale);
+            differentiate_shown(at, unit, count, squash(clip(c)), grad_memory(at, unit, count));
+        differentiate_memory(at, unit, count, c, grad_c, scale);
     }
 
     [[no_unique_address]] const Activations activations_;
+    [[no_unique_address]] const Options options_;
     const BackwardScan<S>& call_;
     const Through<S> U_;
 };

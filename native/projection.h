@@ -31,7 +31,7 @@ public:
 
     void pack(Member member) const {
         cell_.pack(member);
-        gatewise::GATEWISE_ISA::pack(*projection_, call_.projection, 0, member);
+        gatewise::GATEWISE_ISA::pack(*projection_, call_.options.projection, 0, member);
     }
 
     void step(const Place& place, const ForwardRows<S>& rows) const {
@@ -42,13 +42,18 @@ public:
         for (Index row = 0; row < rows.count; ++row) {
             showing[row] = rows.row[row];
             pointers[row] = showing[row].outputs = shown + row * H;
+            showing[row].share_h = nullptr;  // zoneout keeps of the projected h
         }
         cell_.step(place, {showing, rows.count, rows.seen, rows.x, rows.upcoming});
         place.crew.barrier();
         multiply(
             *projection_, Rows<S>{pointers, rows.count}, FromZero<S, 1>{},
             [&](Index row, Index unit, int count, const S* sums) {
-                store(rows.row[row].outputs + unit, load(sums), count);
+                const ForwardRow<S>& at = rows.row[row];
+                const Vector<S> h = at.share_h ? zoned(at.share_h, load(at.h + unit, count),
+                                                       load(sums), unit, count)
+                                               : load(sums);
+                store(at.outputs + unit, h, count);
             },
             rows.upcoming, place.crew);
     }
@@ -79,7 +84,7 @@ public:
 
     void pack(Member member) const {
         cell_.pack(member);
-        gatewise::GATEWISE_ISA::pack(*projection_, transposed(call_.projection), 0, member);
+        gatewise::GATEWISE_ISA::pack(*projection_, transposed(call_.options.projection), 0, member);
     }
 
     void step_backward(const Place& place, const BackwardRows<S>& rows) const {
@@ -92,10 +97,14 @@ public:
             BackwardRow<S>& at = showing[row] = rows.row[row];
             at.grad_shown = grad_shown + row * H;
             at.shown = at.grad_product + row_of.shown;
+            at.share_shown = nullptr;
             // Kept for the projection's own gradient: the step before overwrites grad_h.
-            copy(at.grad_product + row_of.hidden + own.begin, at.grad_h + own.begin,
-                 own.end - own.begin);
-            rows.pointers[row] = at.grad_h;
+            S* const hidden = at.grad_product + row_of.hidden;
+            for_vectors<S>(own, [&](Index unit, int count) {
+                store(hidden + unit, of_new(at.share_h, load(at.grad_h + unit, count), unit, count),
+                      count);
+            });
+            rows.pointers[row] = hidden;
         }
         place.crew.barrier();
         multiply(

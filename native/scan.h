@@ -17,6 +17,11 @@ GATEWISE_INLINE Index gates_of(Cell cell) {
     return cell == Cell::lstm ? 4 : cell == Cell::simple_rnn ? 1 : 3;
 }
 
+// Whether the cell has a memory c beside h.
+GATEWISE_INLINE bool has_memory(Cell cell) {
+    return cell == Cell::lstm || cell == Cell::cifg;
+}
+
 // Where the parts of a row of BackwardScan::grad_product begin, and how many numbers it has.
 struct GradientRow {
     Index recurrent, cell, input, hidden, shown, columns;
@@ -79,6 +84,34 @@ GATEWISE_INLINE void for_vectors(Range units, const Each& each) {
 template <class S, class Each>
 GATEWISE_INLINE void for_vectors(Index units, const Each& each) {
     for_vectors<S>(Range{0, units}, each);
+}
+
+// The share (H) of a state that stays as it was before a row's step; null: nothing stays.
+template <class S>
+GATEWISE_INLINE const S* share_at(const Sequence<S>& zoneout, Index row, Index t) {
+    if (zoneout.data == nullptr) return nullptr;
+    return zoneout.data + row * zoneout.batch_stride + t * zoneout.time_stride;
+}
+
+// A state after a step, some of which stays as it was before (zoneout, Krueger et al. 2016).
+template <class S>
+GATEWISE_INLINE Vector<S> zoned(const S* share, Vector<S> before, Vector<S> after, Index unit,
+                                int count) {
+    if (share == nullptr) return after;
+    const Vector<S> stays = load(share + unit, count);
+    return fma(stays, before, (S(1) - stays) * after);
+}
+
+// The part of a state's cotangent that the new state receives, and what the one before receives
+// past it.
+template <class S>
+GATEWISE_INLINE Vector<S> of_new(const S* share, Vector<S> grad, Index unit, int count) {
+    return share == nullptr ? grad : (S(1) - load(share + unit, count)) * grad;
+}
+template <class S>
+GATEWISE_INLINE Vector<S> with_old(const S* share, Vector<S> passed, Vector<S> grad, Index unit,
+                                   int count) {
+    return share == nullptr ? passed : fma(load(share + unit, count), grad, passed);
 }
 
 // What one thread works on: some rows, alone or in a crew that takes the units of the same rows

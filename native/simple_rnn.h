@@ -29,7 +29,8 @@ public:
             [&](Index row, Index unit, int count, const S* sums) {
                 const ForwardRow<S>& at = rows.row[row];
                 const Vector<S> h = activate<S>(activations_.activation, load(sums));
-                store(at.outputs + unit, h, count);
+                const Vector<S> before = load(at.h + unit, count);
+                store(at.outputs + unit, zoned(at.share_h, before, h, unit, count), count);
                 if (at.gates) store(at.gates + unit, h, count);
             },
             rows.upcoming, place.crew);
@@ -55,8 +56,9 @@ public:
             const BackwardRow<S>& at = rows.row[row];
             for_vectors<S>(own, [&](Index unit, int count) {
                 const Vector<S> h = load(at.gates + unit, count);
-                store(at.grad_product + unit,
-                      load(at.grad_h + unit, count) * slope<S>(activations_.activation, h), count);
+                const Vector<S> grad_h =
+                    of_new(at.share_h, load(at.grad_h + unit, count), unit, count);
+                store(at.grad_product + unit, grad_h * slope<S>(activations_.activation, h), count);
             });
             rows.pointers[row] = at.grad_product;
         }
@@ -64,8 +66,10 @@ public:
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         const BackwardRow<S>& at = rows.row[row];
-                        store(at.grad_h + unit, sum * dropout_at(at, unit, count) * rows.scale,
-                              count);
+                        const Vector<S> passed =
+                            with_old(at.share_h, sum * dropout_at(at, unit, count),
+                                     load(at.grad_h + unit, count), unit, count);
+                        store(at.grad_h + unit, passed * rows.scale, count);
                     });
     }
 

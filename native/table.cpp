@@ -3,6 +3,7 @@
 #include "cells.h"
 #include "gradients.h"
 #include "peak.h"
+#include "random_mask.h"
 #include "rmsprop.h"
 #include "traces.h"
 
@@ -13,7 +14,8 @@ namespace {
 template <class S>
 void forward(const Forward<S>& call) {
     switch (call.layer.cell) {
-        case Cell::lstm: return lstm_forward(call);
+        case Cell::lstm:
+        case Cell::cifg: return lstm_forward(call);
         case Cell::gru_reset_after:
         case Cell::gru_reset_before: return gru_forward(call);
         case Cell::simple_rnn: return simple_rnn_forward(call);
@@ -23,7 +25,8 @@ void forward(const Forward<S>& call) {
 template <class S>
 void backward_scan(const BackwardScan<S>& call) {
     switch (call.layer.cell) {
-        case Cell::lstm: return lstm_backward_scan(call);
+        case Cell::lstm:
+        case Cell::cifg: return lstm_backward_scan(call);
         case Cell::gru_reset_after:
         case Cell::gru_reset_before: return gru_backward_scan(call);
         case Cell::simple_rnn: return simple_rnn_backward_scan(call);
@@ -34,7 +37,8 @@ template <class S>
 Stream<S>* open_stream(const Forward<S>& call) {
     const auto open = [&] {
         switch (call.layer.cell) {
-            case Cell::lstm: return lstm_stream(call);
+            case Cell::lstm:
+            case Cell::cifg: return lstm_stream(call);
             case Cell::gru_reset_after:
             case Cell::gru_reset_before: return gru_stream(call);
             case Cell::simple_rnn: return simple_rnn_stream(call);
@@ -60,9 +64,9 @@ void trace_step(const TraceStep<S>& step) {
 }
 
 template <class S>
-constexpr Kernels<S> table = {forward,       backward_scan,  weight_gradient, input_gradient,
-                              rmsprop,       open_stream,    step_stream,     close_stream,
-                              trace_step<S>, trace_gradient, multiply_adds<S>};
+constexpr Kernels<S> table = {forward,     backward_scan, weight_gradient, input_gradient,
+                              rmsprop,     open_stream,   step_stream,     close_stream,
+                              random_mask, trace_step<S>, trace_gradient,  multiply_adds<S>};
 
 }  // namespace
 

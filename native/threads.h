@@ -105,7 +105,8 @@ private:
 // A count rounded up to whole cache lines, so that neighbouring parts share none.
 template <class T>
 GATEWISE_INLINE Index padded(Index count) {
-    constexpr Index line = sizeof(T) < 64 ? 64 / sizeof(T) : 1;
+    constexpr Index even = sizeof(T) & -sizeof(T);  // the power of two in the size
+    constexpr Index line = even < 64 ? 64 / even : 1;
     return (count + line - 1) / line * line;
 }
 

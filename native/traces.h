@@ -9,7 +9,7 @@
 
 #pragma once
 
-#include "threads.h"
+#include "scan.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -49,10 +49,8 @@ public:
     TraceLoop(const TraceStep<S>& step, const Run& forward, const GoBack& backward_scan)
         : call_(step.forward),
           step_(step),
-          states_(call_.layer.cell == Cell::lstm ? 2 : 1),
-          gates_(call_.layer.cell == Cell::lstm         ? 4
-                 : call_.layer.cell == Cell::simple_rnn ? 1
-                                                        : 3),
+          states_(has_memory(call_.layer.cell) ? 2 : 1),
+          gates_(gates_of(call_.layer.cell)),
           rows_(weight_rows(call_.layer, call_.bias)),
           ones_(size()),
           A_(states_ * states_ * size()),
@@ -168,9 +166,9 @@ private:
 template <class S>
 void trace_gradient(const TraceGradient<S>& call) {
     const Layer& layer = call.layer;
-    const Index gates = layer.cell == Cell::lstm ? 4 : layer.cell == Cell::simple_rnn ? 1 : 3;
+    const Index gates = gates_of(layer.cell);
     const Index H = layer.units, columns = gates * H;
-    const int states = layer.cell == Cell::lstm ? 2 : 1;
+    const int states = has_memory(layer.cell) ? 2 : 1;
     const WeightRows rows = weight_rows(layer, call.grad[2]);
     const double work = 2.0 * double(layer.batch * states * columns) * double(rows.count());
     parallel(useful_threads(layer.threads, rows.count(), work), [&](Member member) {

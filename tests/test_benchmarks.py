@@ -67,6 +67,22 @@ def test_recurrent(tmp_path: Path):
     assert printed[-1].startswith("2 random shapes: geometric mean")
 
 
+def test_variants(tmp_path: Path):
+    if not cpu.available():
+        pytest.skip(cpu.unavailable_reason())
+    target = tmp_path / "variants.json"
+    small = ["--quick", "--shape", "2,3,4,5", "--json", str(target)]
+    printed = _run("variants.py", *small).splitlines()
+    rows = json.loads(target.read_text())["rows"]
+    assert {(row["cell"], row["variant"]) for row in rows} >= {
+        ("LSTM", "peephole"),
+        ("LSTM", "all of them"),
+        ("GRU", "zoneout"),
+    }
+    assert all(row["variant_ms"] > 0 and row["ratio"] > 0 for row in rows)
+    assert len(printed) == 1 + len(rows)
+
+
 def test_inspect_large(tmp_path: Path):
     target = tmp_path / "inspect.json"
     small = ["--steps", "12", "--units", "8", "--batch", "2", "--json", str(target)]

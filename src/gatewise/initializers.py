@@ -6,6 +6,7 @@ from typing import Any
 
 from gatewise.errors import missing
 from gatewise.layers.initializers import (
+    Chrono,
     Constant,
     GlorotNormal,
     GlorotUniform,
@@ -17,6 +18,7 @@ from gatewise.layers.initializers import (
     LecunUniform,
     Ones,
     Orthogonal,
+    OrthogonalGates,
     RandomNormal,
     RandomUniform,
     TruncatedNormal,
@@ -27,6 +29,7 @@ from gatewise.layers.initializers import (
 )
 
 __all__ = [
+    "Chrono",
     "Constant",
     "GlorotNormal",
     "GlorotUniform",
@@ -38,6 +41,7 @@ __all__ = [
     "LecunUniform",
     "Ones",
     "Orthogonal",
+    "OrthogonalGates",
     "RandomNormal",
     "RandomUniform",
     "TruncatedNormal",

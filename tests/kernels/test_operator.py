@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from gatewise.cells import NO_NOISE, Noise, Specification, input_product, scan
+from gatewise.cells import GATES, NO_NOISE, Noise, Specification, input_product, scan
 from gatewise.errors import UnknownNameError, UnsupportedError
 from gatewise.kernels import Request, choose, cpu, ops, recording, recurrent, reference
 
@@ -24,7 +24,6 @@ SPECIFICATIONS = [
     Specification("gru", "relu", "sigmoid"),
     Specification("simple_rnn", "linear"),
 ]
-CELLS = ("lstm", "gru", "simple_rnn")
 _needs_native = pytest.mark.skipif(
     not cpu.available(), reason="the native kernels are not installed"
 )
@@ -106,7 +105,7 @@ def test_kernel_equals_equation(kernel: str, specification: Specification, rever
     ("batch", "steps", "inputs", "units"),
     [(1, 1, 1, 1), (1, 13, 5, 63), (17, 2, 3, 64), (5, 3, 65, 16), (2, 30, 1, 17)],
 )
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", GATES)
 def test_odd_sizes(kernel: str, cell: str, batch: int, steps: int, inputs: int, units: int) -> None:
     case = Case(Specification(cell), batch, steps, inputs, units)
     results, expected = case.run(kernel), case.equation()
@@ -204,7 +203,7 @@ def _restricted_step(
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", GATES)
 def test_norms_are_those_of_autograd(kernel: str, cell: str) -> None:
     case = Case(Specification(cell), mask=False, dropout=False)
     with torch.no_grad():
@@ -273,7 +272,7 @@ def test_weight_gradients_by_sample_and_step_add_up(
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", GATES)
 def test_padding_never_changes_a_bit(kernel: str, cell: str) -> None:
     case = Case(Specification(cell), batch=4, steps=6)
     case.mask = torch.tensor([[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1], [0] * 6, [1, 0, 1, 0, 1, 1]])
@@ -297,7 +296,7 @@ def _squared(case: Case, kernel: str, x: Tensor, weights: Sequence[Tensor]) -> T
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", GATES)
 def test_per_sample_gradients(kernel: str, cell: str) -> None:
     case = Case(Specification(cell))
     x, weights = case.x.detach(), tuple(weight.detach() for weight in case.weights)
@@ -335,7 +334,7 @@ def test_forward_mode_raises(kernel: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", GATES)
 def test_compiled_equals_eager(kernel: str, cell: str) -> None:
     torch.compiler.reset()  # each case is another graph of the same lines
     case = Case(Specification(cell), dtype=torch.float32)
@@ -382,7 +381,7 @@ def test_export_with_dynamic_batch_and_time(kernel: str) -> None:
         assert torch.allclose(exported(x), model(x))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", GATES)
 def test_opcheck(cell: str) -> None:
     """torch's own check of schema, fake kernel and autograd registration."""
     case = Case(Specification(cell), dtype=torch.float32)

@@ -14,7 +14,7 @@ from gatewise.kernels.traces import TraceStep
 
 pytestmark = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
 
-CELLS = ["lstm", "gru", "simple_rnn"]
+CELLS = list(GATES)
 
 
 def passes(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gatewise.cells import NO_NOISE, Noise, Specification, Weights, input_product, scan
 from gatewise.errors import InputError
-from gatewise.kernels import Request, choose, ops, recurrent
+from gatewise.kernels import Request, choose, cpu, ops, recurrent
 
 LSTMS = [
     Specification("lstm", peephole=True),
@@ -26,7 +26,10 @@ ZONED = [
     Specification("gru"),
     Specification("gru", reset_after=False),
 ]
-KERNELS = ["reference"]
+needs_native = pytest.mark.skipif(
+    not cpu.available(), reason="the native kernels are not installed"
+)
+KERNELS = ["reference", pytest.param("cpu", marks=needs_native)]
 
 each_kernel = pytest.mark.parametrize("kernel", KERNELS)
 each_lstm = pytest.mark.parametrize("specification", LSTMS, ids=Specification.encode)
@@ -270,3 +273,127 @@ def test_cudnn_says_why_not(specification: Specification) -> None:
     zoned = Request(Specification("lstm"), "cuda", torch.float32, zoneout=True)
     assert "no zoneout" in choose(zoned).reason
     assert not NO_NOISE.zones
+
+
+def _float32(case: Case) -> Case:
+    for name in ("x", "mask"):
+        if getattr(case, name) is not None and getattr(case, name).dtype != torch.bool:
+            setattr(case, name, getattr(case, name).detach().float().requires_grad_())
+    case.weights = [weight.detach().float().requires_grad_() for weight in case.weights]
+    case.state = [part.detach().float().requires_grad_() for part in case.state]
+    case.noise = case.noise.to(torch.float32)
+    case.cotangents = [cotangent.float() for cotangent in case.cotangents]
+    return case
+
+
+@needs_native
+@each_cell
+@pytest.mark.parametrize("mask", [False, True])
+def test_the_bits_do_not_depend_on_the_threads(specification: Specification, mask: bool) -> None:
+    """Large enough that every thread is worth waking, with rows and with units taken apart."""
+    for sizes in ((24, 40, 30, 67), (2, 3, 40, 600)):
+        case = _float32(Case(specification, sizes, mask=mask))
+        found = []
+        before = torch.get_num_threads()
+        try:
+            for threads in (1, 2, 3, 5):
+                torch.set_num_threads(threads)
+                results = case.run("cpu")
+                found.append([*results, *torch.autograd.grad(case.loss(results), case.leaves)])
+        finally:
+            torch.set_num_threads(before)
+        for other in found[1:]:
+            for one, same in zip(found[0], other, strict=True):
+                assert torch.equal(one, same)
+
+
+@needs_native
+@each_cell
+def test_any_pieces_of_time_give_the_same_bits(specification: Specification) -> None:
+    case = _float32(Case(specification, (4, 11, 9, 37)))
+    shared = (specification, "cpu", False)
+    assert case.mask is not None
+    with torch.no_grad():
+        whole = ops.forward(case.x, case.weights, case.state, case.mask, case.noise, *shared)
+        for cut in (1, 4, 10):
+            state, outputs, pieces = case.state, [], [(0, cut), (cut, 11)]
+            for start, stop in reversed(pieces) if specification.reverse else pieces:
+                run = ops.forward(
+                    case.x[:, start:stop], case.weights, state, case.mask[:, start:stop],
+                    case.noise.piece(start, stop), *shared,
+                )  # fmt: skip
+                state = run.final_state
+                outputs.append((start, run.outputs))
+            joined = torch.cat([one for _, one in sorted(outputs, key=lambda o: o[0])], dim=1)
+            assert torch.equal(joined, whole.outputs)
+            for one, expected in zip(state, whole.final_state, strict=True):
+                assert torch.equal(one, expected)
+
+
+@needs_native
+@each_cell
+def test_a_row_is_the_same_alone(specification: Specification) -> None:
+    case = _float32(Case(specification, (13, 5, 9, 37)))
+    whole = [*case.run("cpu")]
+    grads = torch.autograd.grad(case.loss(whole), [case.x, *case.state])
+    assert case.mask is not None
+    for row in (1, 7, 12):
+        one = slice(row, row + 1)
+        alone = Case(specification, (13, 5, 9, 37))
+        alone.x = case.x.detach()[one].requires_grad_()
+        alone.weights = case.weights
+        alone.state = [part.detach()[one].requires_grad_() for part in case.state]
+        alone.mask, alone.noise = case.mask[one], case.noise.rows(one)
+        alone.cotangents = [cotangent[one] for cotangent in case.cotangents]
+        results = alone.run("cpu")
+        found = torch.autograd.grad(alone.loss(results), [alone.x, *alone.state])
+        for value, expected in zip([*results, *found], [*whole, *grads], strict=True):
+            assert torch.equal(value, expected[one])
+
+
+@needs_native
+@each_cell
+def test_single_precision_is_close_to_double(specification: Specification) -> None:
+    """At most twice as far off as the reference in single precision, and 4 ulp."""
+    sizes = (5, 20, 12, 33)
+    exact = Case(specification, sizes)
+    results = exact.equation()
+    wanted = [*results, *torch.autograd.grad(exact.loss(results), exact.leaves)]
+    errors = []
+    for kernel in ("reference", "cpu"):
+        case = _float32(Case(specification, sizes))
+        results = case.run(kernel)
+        found = [*results, *torch.autograd.grad(case.loss(results), case.leaves)]
+        errors.append(
+            [(one - two).abs().max().item() for one, two in zip(found, wanted, strict=True)]
+        )
+    for reference_error, error, value in zip(*errors, wanted, strict=True):
+        ulp = torch.finfo(torch.float32).eps * value.abs().max().item()
+        assert error <= 2 * reference_error + 4 * ulp
+
+
+@needs_native
+@each_cell
+def test_any_strides_are_taken(specification: Specification) -> None:
+    case = Case(specification, (3, 5, 4, 7))
+    expected = case.run("cpu")
+    with torch.no_grad():
+        shares = [mask if mask is None else _transposed(mask) for mask in case.noise[1:]]
+    case.noise = Noise(case.noise.recurrent_dropout, *shares)
+    for one, other in zip(case.run("cpu"), expected, strict=True):
+        assert torch.equal(one, other)
+    rate = torch.full((7,), 0.25, dtype=torch.float64).expand(3, 5, 7)
+    case.noise = case.noise._replace(zoneout_h=rate)
+    again = case.run("cpu")
+    case.noise = case.noise._replace(zoneout_h=rate.contiguous())
+    for one, other in zip(case.run("cpu"), again, strict=True):
+        assert torch.equal(one, other)
+
+
+def _transposed(mask: Tensor) -> Tensor:
+    """The same numbers, time first and every other column of a wider memory."""
+    batch, steps, units = mask.shape
+    wide = mask.new_zeros(steps, batch, 2 * units)
+    view = wide[..., ::2].transpose(0, 1)
+    view.copy_(mask)
+    return view

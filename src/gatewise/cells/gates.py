@@ -28,6 +28,9 @@ STATES: dict[str, tuple[str, ...]] = {
 }
 """The state that each cell hands from one time step to the next."""
 
+KEEPERS: dict[str, str] = {"lstm": "f", "cifg": "f", "gru": "z"}
+"""The gate of each cell that says how much of the state to keep."""
+
 PEEPHOLES: dict[str, tuple[str, ...]] = {
     "lstm": ("i", "f", "o"),
     "cifg": ("f", "o"),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from gatewise.cells.gates import split_gates
 from gatewise.cells.specification import Specification
 from gatewise.errors import InputError
 
@@ -37,7 +38,9 @@ class Weights(NamedTuple):
         """
         extra = specification.extra_weights
         count = len(weights) - len(extra)
-        if count not in (2, 3):
+        if not extra and 2 <= count <= 3:
+            return Weights(*weights)
+        if not 2 <= count <= 3:
             names = ", ".join(("W", "U", "perhaps b", *extra))
             raise InputError(
                 f"A {specification.cell} cell expected the weights {names} but got "
@@ -70,6 +73,26 @@ def weight_names(weights: Sequence[Tensor], specification: Specification) -> tup
         *(("bias",) if biased else ()),
         *specification.extra_weights,
     )
+
+
+def split_weight(name: str, weight: Tensor, specification: Specification) -> dict[str, Tensor]:
+    """Return a view of each gate's part of a weight called ``name``; its leading axes are free.
+
+    What belongs to no gate goes by the state that it makes: "h" for a projection, "c" for what c is
+    normalized with.
+
+    >>> import torch
+    >>> parts = split_weight("peephole", torch.ones(3, 8), Specification("lstm", peephole=True))
+    >>> {gate: tuple(part.shape) for gate, part in parts.items()}
+    {'i': (8,), 'f': (8,), 'o': (8,)}
+    """
+    if name == "peephole":
+        return dict(zip(specification.peepholes, weight.unbind(-2), strict=True))
+    if name == "projection":
+        return {"h": weight}
+    if name in ("cell_gain", "cell_bias"):
+        return {"c": weight}
+    return split_gates(weight, specification.cell)
 
 
 NORM_WEIGHTS = ("input_gain", "recurrent_gain", "cell_gain", "cell_bias")

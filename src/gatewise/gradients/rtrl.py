@@ -56,10 +56,12 @@ class RTRL(GradientAlgorithm):
         """Refuse what cannot run in pieces, and dropout in front of the states."""
         require_pieces("RTRL", model)
         for layer in _below_the_last(model):
-            if any(getattr(layer, name, 0) for name in ("rate", "dropout", "recurrent_dropout")):
+            rates = ("rate", "dropout", "recurrent_dropout", "weight_dropout")
+            zones = any(getattr(layer, "zoneout", ()))
+            if zones or any(getattr(layer, name, 0) for name in rates):
                 raise UnsupportedError(
-                    f"RTRL computes each series's influence on its own, and the dropout of "
-                    f"'{layer.name}' would draw other masks for it. Put Dropout behind the last "
+                    f"RTRL computes each series's influence on its own, and the dropout or zoneout "
+                    f"of '{layer.name}' would draw other masks for it. Put Dropout behind the last "
                     "recurrent layer, or use gradient=SnAp1() or BPTT()."
                 )
 

@@ -16,7 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatewise.cells import Specification, Weights, lstm, split_gates, units_of
+from gatewise.cells import (
+    KEEPERS,
+    Specification,
+    Weights,
+    lstm,
+    split_gates,
+    units_of,
+)
 from gatewise.errors import InputError
 from gatewise.inspect.passes import SetPass, set_passes, use_name
 from gatewise.inspect.probe import run_forward
@@ -37,9 +44,6 @@ STUCK = 0.95
 
 PIECE_BYTES = 32 * 2**20
 """How much memory the reduction of one piece of time may take, at most."""
-
-KEEPERS = {"lstm": "f", "gru": "z"}
-"""The gate of each cell that multiplies what was remembered."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from gatewise.kernels import Record
 
 
 def cause_of_zero(records: Sequence[Record], called: bool, name: str, gate: str) -> str:
-    """Return in words why no gradient reaches a gate's W, U or b ("kernel" and so on)."""
+    """Return in words why no gradient reaches a gate's W, U, b or p ("kernel" and so on)."""
     if not called:
         return "the forward pass does not run this layer"
     if not records:
@@ -33,6 +33,8 @@ def cause_of_zero(records: Sequence[Record], called: bool, name: str, gate: str)
 
 def _cause_in_factor(records: Sequence[Record], name: str) -> str:
     """Gradient reaches the gate, so what it is multiplied with must be zero."""
+    if name == "peephole":
+        return "the memory c that the gate sees is zero at every step that counts"
     if name == "kernel":
         return "x is zero at every step that counts"
     if all(_starts_at_zero(record, 0) for record in records):

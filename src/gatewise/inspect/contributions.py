@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gatewise.cells.scan import previous_outputs
+from gatewise.cells import split_weight, units_of, weight_names
+from gatewise.cells.rows import gradient_row, saved_row
+from gatewise.cells.scan import previous_outputs, previous_states
+from gatewise.errors import UnsupportedError
 from gatewise.kernels import Record, ops
 
 CHUNK_BYTES = 32 * 2**20
 """How much memory the terms of one piece of time may take."""
-
-WEIGHT_NAMES = ("kernel", "recurrent_kernel", "bias")
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,8 @@ class Contributions:
 
 def step_contributions(record: Record, keep: bool) -> Contributions:
     """Return each time step's contribution to the weight gradients of one recorded pass."""
-    gates = record.specification.gates
-    names = WEIGHT_NAMES[: len(record.weights)]
-    norms: dict[str, list[Tensor]] = {name: [] for name in names}
+    names = weight_names(record.weights, record.specification)
+    norms: dict[str, list[dict[str, Tensor]]] = {name: [] for name in names}
     terms: dict[str, list[Tensor]] = {name: [] for name in names}
     sums = {
         name: torch.zeros_like(weight, dtype=torch.float64)
@@ -56,13 +56,17 @@ def step_contributions(record: Record, keep: bool) -> Contributions:
             # In double precision: the sum must not add errors of its own, nor tiny squares vanish.
             exact = _exact(piece, rooms, name)
             sums[name] += exact.sum(dim=0)
-            norms[name].append(_norms_by_gate(exact, len(gates)))
+            norms[name].append(_norms_by_gate(name, exact, record))
             if keep:
                 terms[name].append(piece)
-    joined = {name: torch.cat(parts) for name, parts in norms.items()}  # each (T, G)
+    joined = {
+        name: {gate: torch.cat([part[gate] for part in parts]) for gate in parts[0]}
+        for name, parts in norms.items()
+    }
+    every = [norm for by_gate in joined.values() for norm in by_gate.values()]
     return Contributions(
-        {name: dict(zip(gates, norm.unbind(-1), strict=True)) for name, norm in joined.items()},
-        torch.cat(list(joined.values()), dim=-1).norm(dim=-1),
+        joined,
+        torch.stack(every, dim=-1).norm(dim=-1),
         sums,
         _sizes(record),
         {name: torch.cat(parts) for name, parts in terms.items()} if keep else None,
@@ -105,11 +109,13 @@ def _piece(record: Record, time: slice) -> list[Tensor]:
     saved = record.gates.new_empty(0)
     if record.specification.weights_need_memory:
         assert record.saved is not None
-        saved, state[1] = record.saved[:, time], _before(record, record.saved, state[1], time)
+        saved = record.saved[:, time]
+    if record.specification.peephole:
+        state[1] = _before(record, _memory(record), state[1], time)
     return ops.weight_gradient(
         record.x[:, time],
         ops.Saved(record.outputs[:, time], [], record.gates[:, time], saved),
-        record.gate_cotangents[:, time],
+        _cotangents(record)[:, time],
         record.weights,
         state,
         None if record.mask is None else record.mask[:, time],
@@ -122,15 +128,70 @@ def _piece(record: Record, time: slice) -> list[Tensor]:
 
 @torch.no_grad()
 def _sizes(record: Record) -> dict[str, float]:
-    """Return Σ ‖x‖‖dL/dP‖, Σ ‖h‖‖dL/dP‖ and Σ ‖dL/dP‖ over samples and steps."""
+    """Return Σ ‖x‖‖dL/dP‖, Σ ‖h‖‖dL/dP‖, Σ ‖dL/dP‖ … over samples and steps, by weight."""
+    names = weight_names(record.weights, record.specification)
     if record.gate_cotangents is None or record.outputs is None:
-        return dict.fromkeys(WEIGHT_NAMES, 0.0)
+        return dict.fromkeys(names, 0.0)
     cotangents = record.gate_cotangents.norm(dim=-1).double()  # (B, T), 0 at masked steps
     inputs = record.x.norm(dim=-1).double()
     before = previous_outputs(record.outputs, record.state, record.specification).norm(dim=-1)
-    factors = (torch.where(cotangents == 0, 0, inputs), before, torch.ones_like(cotangents))
-    sizes = [(factor * cotangents).sum().item() for factor in factors]
-    return dict(zip(WEIGHT_NAMES, sizes, strict=True))
+    factors = {
+        "kernel": torch.where(cotangents == 0, 0, inputs),
+        "recurrent_kernel": before,
+        "bias": torch.ones_like(cotangents),
+    }
+    if record.specification.peephole:
+        after = _memory(record)
+        memory = previous_states(after, record.state[1], record.specification)
+        factors["peephole"] = memory.norm(dim=-1) + after.norm(dim=-1)
+    sizes = {name: factors[name] * cotangents for name in names if name in factors}
+    sizes |= _sizes_of_norms(record)
+    return {name: sizes[name].double().sum().item() for name in names}
+
+
+def _sizes_of_norms(record: Record) -> dict[str, Tensor]:
+    """Return the same (B, T) for the weights of a projection and of layer normalization."""
+    specification, sizes = record.specification, {}
+    if not (specification.projection or specification.layer_norm):
+        return sizes
+    assert record.saved is not None and record.outputs is not None
+    cotangents, units = _cotangents(record), units_of(record.weights, specification)
+    row = gradient_row(specification, units, record.outputs.shape[-1])
+    if specification.projection:
+        shown, hidden = cotangents[..., row.shown], cotangents[..., row.hidden]
+        sizes["projection"] = shown.norm(dim=-1) * hidden.norm(dim=-1)
+    if specification.layer_norm:
+        kept = saved_row(specification, units)
+        product, cell = cotangents[..., row.product], cotangents[..., row.cell]
+        for name, grad, normal in (
+            ("input_gain", product, kept.input),
+            ("recurrent_gain", product, kept.recurrent),
+            ("cell_gain", cell, kept.cell),
+        ):
+            sizes[name] = grad.norm(dim=-1) * record.saved[..., normal].norm(dim=-1)
+        sizes["cell_bias"] = cell.norm(dim=-1)
+    return sizes
+
+
+def _cotangents(record: Record) -> Tensor:
+    """Return what the way back left to the weights' gradients, (B, T, R)."""
+    specification = record.specification
+    rows = record.cotangents
+    if rows is None and not (specification.projection or specification.layer_norm):
+        rows = record.gate_cotangents
+    if rows is None:
+        raise UnsupportedError(
+            "What each time step contributes to a projection and to layer normalization is known "
+            "from the fused way back, which knows no activation "
+            f"{specification.activation!r}. Name an activation such as 'tanh'."
+        )
+    return rows
+
+
+def _memory(record: Record) -> Tensor:
+    """Return c after each step, (B, T, H)."""
+    assert record.saved is not None
+    return record.saved[..., : units_of(record.weights, record.specification)]
 
 
 def _before(record: Record, after: Tensor, initial: Tensor, time: slice) -> Tensor:
@@ -139,7 +200,15 @@ def _before(record: Record, after: Tensor, initial: Tensor, time: slice) -> Tens
     return after[:, before] if 0 <= before < after.shape[1] else initial
 
 
-def _norms_by_gate(terms: Tensor, gates: int) -> Tensor:
-    """Return the L2 norm of each gate's part of each term of (t, …, G·H), (t, G)."""
-    rows = terms.unflatten(-1, (gates, -1)).norm(dim=-1)  # (t, …, G)
-    return rows.flatten(1, -2).norm(dim=1) if rows.dim() > 2 else rows
+def _norms_by_gate(name: str, terms: Tensor, record: Record) -> dict[str, Tensor]:
+    """Return the L2 norm (t,) of each gate's part of each term of a weight, (t, …)."""
+    return {
+        gate: _norm_of_each(part)
+        for gate, part in split_weight(name, terms, record.specification).items()
+    }
+
+
+def _norm_of_each(terms: Tensor) -> Tensor:
+    """Return the L2 norm (t,) of each term of (t, …), along its rows first: they lie together."""
+    rows = terms.norm(dim=-1)
+    return rows.flatten(1).norm(dim=1) if rows.dim() > 1 else rows

@@ -31,6 +31,7 @@ class Sizes(Shown):
     units: int
     output_size: int
     reset_after: bool
+    peepholes: int = 0  # how many gates see the memory
     norm_rows: int = 0  # the weights (H,) of layer normalization
 
     @property
@@ -59,7 +60,8 @@ class Sizes(Shown):
         >>> Sizes("lstm", 100, 128, 128, True).count(1)
         117248
         """
-        return self.multiply_adds + (bias_rows * self.gates + self.norm_rows) * self.units
+        rows = bias_rows * self.gates + self.peepholes + self.norm_rows
+        return self.multiply_adds + rows * self.units
 
     def formula(self, bias_rows: int) -> str:
         """Return the count as a sum, with the numbers put in.
@@ -74,9 +76,17 @@ class Sizes(Shown):
             terms.append(product(bias_rows, self.gates, units))
         if self.projected:
             terms.append(f"{size}·{units}")  # the projection of h
+        if self.peepholes:
+            terms.append(f"{self.peepholes}·{units}")
         if self.norm_rows:
             terms.append(f"{self.norm_rows}·{units}")
         return " + ".join(terms)
+
+
+_NO_COUPLED_GATES = {
+    **dict.fromkeys(("Keras", "PyTorch", "cuDNN"), "has no coupled gates"),
+    "ONNX": "stores an input gate, which input_forget=1 does not use",
+}
 
 
 def conventions(sizes: Sizes, biased: bool) -> tuple[Convention, ...]:
@@ -101,6 +111,12 @@ def conventions(sizes: Sizes, biased: bool) -> tuple[Convention, ...]:
         rows = (keras_rows if library == "Keras" else 2) if biased else 0
         if sizes.projected and library in ("Keras", "ONNX"):
             found.append(Convention(library, None, "", "has no LSTM with a projected h"))
+            continue
+        if sizes.cell == "cifg":
+            found.append(Convention(library, None, "", _NO_COUPLED_GATES[library]))
+            continue
+        if sizes.peepholes and library != "ONNX":
+            found.append(Convention(library, None, "", "has no peepholes"))
             continue
         if sizes.norm_rows:
             found.append(Convention(library, None, "", "has no layer normalization"))

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from gatewise.cells import WeightSet, split_gates
+from gatewise.cells import WeightSet, split_weight
 from gatewise.cells.weights import NORM_WEIGHTS
 from gatewise.inspect.counting import Convention, Sizes, conventions, product
 from gatewise.inspect.showing import Shown
@@ -80,13 +80,15 @@ class SetLedger(Shown):
     @property
     def sizes(self) -> Sizes:
         """The sizes from which every count follows."""
+        peepholes = sum(weight.name == "peephole" for weight in self.weights)
         return Sizes(
             self.cell,
             self.input_size,
             self.units,
             self.output_size,
             self.reset_after,
-            norm_rows=self.norm_rows,
+            peepholes,
+            self.norm_rows,
         )
 
     @property
@@ -102,18 +104,20 @@ class SetLedger(Shown):
     @property
     def torch_count(self) -> int:
         """How many parameters torch.nn.LSTM, GRU or RNN of the same sizes has."""
-        return self.count + self._extra_bias_rows * len(self.gates) * self.units
+        return self._torch_sizes.count(self.bias_rows + self._extra_bias_rows)
 
     @property
     def torch_formula(self) -> str:
         """PyTorch's count of the same layer with the numbers put in."""
         rows = self.bias_rows + self._extra_bias_rows
-        return f"{self.sizes.formula(rows)} = {self.torch_count:,}"
+        return f"{self._torch_sizes.formula(rows)} = {self.torch_count:,}"
 
     @property
     def torch_reason(self) -> str:
         """Why PyTorch's count differs, or that it does not."""
         gates, units = len(self.gates), self.units
+        if self._torch_sizes != self.sizes:
+            return "PyTorch has the plain LSTM alone, without peepholes or coupled gates"
         if self.bias_rows == 0:
             return "the same: neither has a bias"
         if self.bias_rows == 2:
@@ -125,6 +129,12 @@ class SetLedger(Shown):
         if self.cell == "gru" and not self.reset_after:
             return f"{reason}; its GRU resets after the recurrent product"
         return f"{reason}; only their sum matters"
+
+    @property
+    def _torch_sizes(self) -> Sizes:
+        """The sizes of torch's own layer, which has no variants of the LSTM."""
+        cell = "lstm" if self.cell == "cifg" else self.cell
+        return replace(self.sizes, cell=cell, peepholes=0)
 
     @property
     def _extra_bias_rows(self) -> int:
@@ -303,7 +313,7 @@ def _gate_weights(
         if name not in weights.weights:
             continue
         trainable = all(parameter.requires_grad for parameter in sources[name])
-        for gate, part in split_gates(weights.weights[name], weights.specification.cell).items():
+        for gate, part in split_weight(name, weights.weights[name], weights.specification).items():
             count = round(part.sum().item())
             yield GateWeight(gate, name, tuple(part.shape), count, trainable)
 

@@ -136,7 +136,11 @@ def _set_lines(one: SetLedger, layer: LayerLedger) -> list[str]:
     for gate in one.gates:
         row = [gate]
         for name in names:
-            [weight] = [w for w in one.weights if w.name == name and w.gate == gate]
+            found = [w for w in one.weights if w.name == name and w.gate == gate]
+            if not found:
+                row += ["", ""]  # a gate without a peephole
+                continue
+            [weight] = found
             twice = weight.count == 2 * math.prod(weight.shape)
             shape = f"2 of {shape_text(weight.shape)}" if twice else shape_text(weight.shape)
             frozen = "" if weight.trainable or trained == {False} else " frozen"
@@ -144,7 +148,7 @@ def _set_lines(one: SetLedger, layer: LayerLedger) -> list[str]:
         rows.append(row)
     return [
         *paragraph(head),
-        *columns(rows, "lrrrrrr"),
+        *columns(rows, "l" + "rr" * len(names)),
         *paragraph(one.formula, "  count    "),
         *paragraph(f"{one.torch_formula}; {one.torch_reason}", "  PyTorch  "),
         *paragraph(f"{one.bytes:,} ({size_text(one.bytes)}, {one.dtype})", "  bytes    "),
@@ -296,13 +300,15 @@ def _use_lines(one: SetSharing, use: Use, position: int) -> list[str]:
     names = [name for name in SYMBOLS if name in use.norms]
     header = ["gate", *(f"{SYMBOLS[name]}, t = {first} → {last}" for name in names)]
     rows = [
-        [gate, *(_first_to_last(use.norms[name][gate], first, last) for name in names)]
+        [gate, *(_first_to_last(use.norms[name].get(gate), first, last) for name in names)]
         for gate in one.gates
     ]
-    return [*lines, *columns([header, *rows], "lrrr")]
+    return [*lines, *columns([header, *rows], "l" + "r" * len(names))]
 
 
-def _first_to_last(norms: np.ndarray, first: int, last: int) -> str:
+def _first_to_last(norms: np.ndarray | None, first: int, last: int) -> str:
+    if norms is None:
+        return ""  # a gate without a peephole
     return f"{number(norms[first])} → {number(norms[last])}"
 
 

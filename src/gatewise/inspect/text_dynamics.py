@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from gatewise.inspect.activity import KEEPERS, GateActivity, SetActivity, Signal
+from gatewise.cells import KEEPERS
+from gatewise.inspect.activity import GateActivity, SetActivity, Signal
 from gatewise.inspect.flow import GradientFlow, SetFlow
 from gatewise.inspect.layout import bar, columns, joined, number, paragraph, shortened
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from gatewise.cells import split_gates
+from gatewise.cells import split_weight
 from gatewise.errors import InputError
 from gatewise.inspect.causes import cause_of_zero
 from gatewise.inspect.probe import Probe, run_probe
@@ -215,9 +215,10 @@ def _set_training(
             continue
         frozen = _why_frozen(parameters, held)
         parts = (moment[index][position][name] for moment in (before.sets, after.sets))
-        old, new = (split_gates(part, one.specification.cell) for part in parts)
-        gradients = split_gates(before.gradients[index][position][name], one.specification.cell)
-        for gate in one.specification.gates:
+        old, new = (split_weight(name, part, one.specification) for part in parts)
+        whole = before.gradients[index][position][name]
+        gradients = split_weight(name, whole, one.specification)
+        for gate in gradients:
             dead = "" if gradients[gate].any() else cause_of_zero(records, bool(calls), name, gate)
             weights.append(_weight(name, gate, gradients[gate], old[gate], new[gate], frozen, dead))
     return SetTraining(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gatewise.cells import WeightSet
 from gatewise.inspect.conventions import torch_weight_sets
 
-SYMBOLS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b"}
+SYMBOLS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "peephole": "p"}
 """How the weights of a cell are written in its equation."""
 
 

@@ -153,6 +153,10 @@ def _check_torch_has_it(layer: layers.Recurrent) -> None:
     refused = None
     if layer.go_backwards:
         refused = "go_backwards=True; flip the input: x.flip(1)"
+    elif specification.cell == "cifg" or specification.peephole or specification.cell_clip:
+        refused = "coupled gates, peepholes or cell_clip, which torch's module has not"
+    elif any(layer.zoneout) or layer.weight_dropout:
+        refused = "zoneout or weight_dropout, which torch's module has not; leave it out"
     elif layer.dropout or layer.recurrent_dropout:
         refused = "dropout, which torch's module has not; leave it out"
     elif specification.layer_norm:

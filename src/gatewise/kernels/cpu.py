@@ -19,13 +19,13 @@ from functools import cache
 from importlib import import_module
 from time import perf_counter
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gatewise.activations import KERNEL_NAMES
-from gatewise.cells import GATES, Noise, Specification, Weights, units_of
+from gatewise.cells import GATES, NO_NOISE, Noise, Specification, Weights, units_of
 from gatewise.cells.rows import gradient_row, saved_row
 from gatewise.errors import InputError, UnsupportedError
 
@@ -102,10 +102,6 @@ def supports(specification: Specification, dtype: torch.dtype) -> str | None:
         return f"the native kernels know the activations {', '.join(sorted(KERNEL_NAMES))} alone"
     if specification.layer_norm and "c" not in specification.states:
         return "the native kernels normalize the sums of an LSTM alone"
-    if specification.cell == "cifg":
-        return "the native kernels have no coupled gates"
-    if specification.peephole or specification.cell_clip is not None:
-        return "the native kernels have neither peepholes nor cell_clip"
     return None
 
 
@@ -139,7 +135,7 @@ def forward(
     states = call.states(state)
     mask = call.mask(mask)
     dropout = call.optional(noise.recurrent_dropout, (batch, call.hidden), "recurrent_dropout")
-    bias, norms = call.bias(), call.norms()
+    bias = call.bias()
 
     outputs = x.new_empty(batch, time, call.hidden)
     final_state = [torch.empty_like(part) for part in states]
@@ -147,9 +143,9 @@ def forward(
     saved = x.new_empty((batch, time, call.saved_width) if needs_backward and call.saves else 0)
     call.module.forward(
         call.is_double, call.layer, _matrix(x), _matrix(weights[0]), _matrix(weights[1]),
-        _address(bias), call.projection(), _addresses(norms), _pair(states), _address(mask),
-        _address(dropout), outputs.data_ptr(), _pair(final_state), gates.data_ptr(),
-        saved.data_ptr(),
+        _address(bias), _pair(states), _address(mask), _address(dropout),
+        outputs.data_ptr(), _pair(final_state), gates.data_ptr(), saved.data_ptr(),
+        call.options(weights, noise),
     )  # fmt: skip
     return outputs, final_state, gates, saved
 
@@ -178,7 +174,7 @@ def backward_scan(
     given, which is contiguous.
     """
     call = _Call(outputs, weights, specification, inputs=weights[0].shape[0])
-    batch, time, norms_of = call.batch, call.time, call.norms()
+    batch, time = call.batch, call.time
     outputs, gates, saved = outputs.contiguous(), gates.contiguous(), saved.contiguous()
     call.check(gates, (batch, time, call.columns), "gates")
     if call.saves:
@@ -203,9 +199,10 @@ def backward_scan(
     call.module.backward_scan(
         call.is_double, call.layer, _address(grad_outputs), _pair(grad_final),
         outputs.data_ptr(), gates.data_ptr(), saved.data_ptr(), _matrix(weights[1]),
-        call.projection(), _addresses(norms_of), _pair(states), _address(mask),
+        _pair(states), _address(mask),
         _address(dropout), _address(scale), path,
         grad_product.data_ptr(), _pair(grad_state), measured.data_ptr(),
+        call.options(weights, noise),
     )  # fmt: skip
     return grad_product, grad_state, measured
 
@@ -223,16 +220,11 @@ def weight_gradient(
     specification: Specification,
     reduce: str,
 ) -> list[Tensor]:
-    """Return the gradient of each weight, summed ("all") or for each "sample" or time "step"."""
+    """Return the gradient of each weight: summed, or apart for each sample or time step."""
     call = _Call(x, weights, specification)
     batch, time = call.batch, call.time
-    x, outputs, gates, dP = (
-        _rows_contiguous(x),
-        outputs.contiguous(),
-        gates.contiguous(),
-        dP.contiguous(),
-    )
-    saved = saved.contiguous()
+    x = _rows_contiguous(x)
+    outputs, gates, saved, dP = (part.contiguous() for part in (outputs, gates, saved, dP))
     call.check(outputs, (batch, time, call.hidden), "outputs")
     if specification.weights_need_gates:
         call.check(gates, (batch, time, call.columns), "gates")
@@ -246,11 +238,13 @@ def weight_gradient(
     leading = {"all": (), "sample": (batch,), "step": (time,)}[reduce]
     gradients = [x.new_empty(leading + weight.shape) for weight in weights]
     grads = Weights.of(gradients, specification)
+    memory = _pair(states)[1]
     call.module.weight_gradient(
         call.is_double, call.layer, reduce, _matrix(x), outputs.data_ptr(), gates.data_ptr(),
         saved.data_ptr(), dP.data_ptr(), states[0].data_ptr(), _address(mask), _address(dropout),
-        grads.W.data_ptr(), grads.U.data_ptr(), _address(grads.bias), _address(grads.projection),
-        _addresses(_norms(grads)),
+        grads.W.data_ptr(), grads.U.data_ptr(), _address(grads.bias), memory,
+        _address(grads.peephole), _address(grads.projection), _norms(grads),
+        call.options(weights, noise),
     )  # fmt: skip
     return gradients
 
@@ -281,18 +275,27 @@ def peak(dtype: torch.dtype = torch.float32) -> float:
 class Stream:
     """A cell that is fed one time step at a time: weights packed once, and its ``state``.
 
-    The state is h (B, P) and an LSTM's c (B, H). The weights are copied. Changing the state in
-    place changes where the next step begins. Not for several threads at once.
+    The state is h (B, P) and an LSTM's c (B, H). The weights are copied. ``noise`` is that of each
+    step, its masks (B, 1, H). Changing the state in place changes where the next step begins. Not
+    for several threads at once.
     """
 
-    def __init__(self, weights: Sequence[Tensor], batch: int, specification: Specification) -> None:
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        batch: int,
+        specification: Specification,
+        noise: Noise = NO_NOISE,
+    ) -> None:
         step = weights[0].new_empty(batch, 1, weights[0].shape[0])
         call = _Call(step, weights, specification)
-        bias, norms = call.bias(), call.norms()
+        bias = call.bias()
+        options = call.options([weight.clone() for weight in weights], noise)
+        self._held = call.held  # what the options point into
         self.state = tuple(weights[0].new_zeros(batch, width) for width in call.widths)
         self._native = call.module.Stream(
             call.is_double, call.layer, _matrix(weights[0]), _matrix(weights[1]), _address(bias),
-            call.projection(), _addresses(norms), _pair(self.state),
+            _pair(self.state), options,
         )  # fmt: skip
         # Takes the addresses of x (B, I), of a mask (B,) or 0, and of the outputs (B, P).
         self.step = self._native.step
@@ -302,6 +305,21 @@ class Stream:
         outputs = torch.empty_like(self.state[0])
         self.step(x.data_ptr(), _address(mask), outputs.data_ptr())
         return outputs
+
+
+def random_mask(shape: Sequence[int], key: int, below: int, like: Tensor) -> Tensor:
+    """Return a mask that is 1 with the probability below / 2**32, else 0.
+
+    ``key`` is a 32-bit number, ``below`` at least 1. The mask is that which ``layers.noise``
+    computes from the same key, to the bit.
+    """
+    assert _native is not None
+    mask = like.new_empty(tuple(shape))
+    _native.random_mask(
+        like.dtype == torch.float64, mask.data_ptr(), mask.numel(), key, below,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return mask
 
 
 class RmspropRates(NamedTuple):
@@ -393,6 +411,8 @@ class _Call:
         self.gradient_width = gradient_row(specification, self.units, self.hidden).width
         self.two_biases = specification.two_biases
         self.saves = specification.saves
+        self.specification = specification
+        self.held: tuple[Tensor | None, ...] = ()
         self.check(sequence, sequence.shape, "x")
         self.check(weights[0], (self.inputs, self.columns), "W")
         hidden = self.hidden if specification.projection else self.units
@@ -408,6 +428,48 @@ class _Call:
             (specification.projection, specification.layer_norm),
             (self.batch, self.time, self.inputs, self.units, hidden, torch.get_num_threads()),
         )
+
+    def options(self, weights: Sequence[Tensor], noise: Noise) -> Any:
+        """Return what the cell does beside its equation; ``held`` keeps the memory behind it."""
+        specification = self.specification
+        if not (noise.zones or specification.extra_weights or specification.cell_clip):
+            return _no_options()
+        named = Weights.of(weights, specification)
+        zones = [
+            self._share(noise.zoneout_h, self.hidden, "zoneout_h"),
+            self._share(noise.zoneout_c, self.units, "zoneout_c"),
+        ]
+        if zones[1] is not None and len(self.widths) == 1:
+            raise InputError(
+                f"zoneout_c is about the memory c, and a {specification.cell} has none."
+            )
+        shapes = {
+            "peephole": (len(specification.peepholes), self.units),
+            "projection": (self.units, self.hidden),
+            "input_gain": (self.columns,),
+            "recurrent_gain": (self.columns,),
+            "cell_gain": (self.units,),
+            "cell_bias": (self.units,),
+        }
+        kept = {
+            name: self.optional(getattr(named, name), shape, name) for name, shape in shapes.items()
+        }
+        self.held = (*kept.values(), *zones)
+        projection = kept["projection"]
+        return self.module.Options(
+            _address(kept["peephole"]),
+            specification.cell_clip or 0.0,
+            *(_NOTHING if share is None else _matrix(share) for share in zones),
+            _NOTHING if projection is None else _matrix(projection),
+            _norms(named._replace(**kept)),
+        )
+
+    def _share(self, share: Tensor | None, width: int, what: str) -> Tensor | None:
+        """Return the share of a state that stays, its last axis dense; the others are free."""
+        if share is None:
+            return None
+        self.check(share, (self.batch, self.time, width), what)
+        return _rows_contiguous(share)
 
     def check(self, tensor: Tensor, shape: Sequence[int], what: str) -> None:
         if (
@@ -449,20 +511,14 @@ class _Call:
         shape = (2, self.columns) if self.two_biases else (self.columns,)
         return self.optional(self.weights.bias, shape, "b")
 
-    def projection(self) -> tuple[int, int, int]:
-        projection = self.weights.projection
-        if projection is None:
-            return 0, 0, 0
-        self.check(projection, (self.units, self.hidden), "projection")
-        return _matrix(projection)
 
-    def norms(self) -> list[Tensor | None]:
-        """Return the weights of layer normalization; they must outlive their addresses."""
-        shapes = [(self.columns,), (self.columns,), (self.units,), (self.units,)]
-        return [
-            self.optional(weight, shape, "a weight of layer_norm")
-            for weight, shape in zip(_norms(self.weights), shapes, strict=True)
-        ]
+_NOTHING = (0, 0, 0)
+
+
+@cache
+def _no_options() -> Any:
+    assert _native is not None
+    return _native.Options(0, 0.0, _NOTHING, _NOTHING, _NOTHING, (0, 0, 0, 0))
 
 
 def _rows_contiguous(x: Tensor) -> Tensor:
@@ -470,13 +526,10 @@ def _rows_contiguous(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def _norms(weights: Weights) -> tuple[Tensor | None, ...]:
-    """Return the weights of layer normalization in the native order."""
-    return weights.input_gain, weights.recurrent_gain, weights.cell_gain, weights.cell_bias
-
-
-def _addresses(tensors: Sequence[Tensor | None]) -> tuple[int, ...]:
-    return tuple(_address(tensor) for tensor in tensors)
+def _norms(weights: Weights) -> tuple[int, ...]:
+    """Return the addresses of the weights of layer normalization in the native order."""
+    _, _, _, _, _, *norms = weights
+    return tuple(_address(weight) for weight in norms)
 
 
 def _address(tensor: Tensor | None) -> int:

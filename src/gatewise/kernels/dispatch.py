@@ -110,8 +110,6 @@ def _cpu_refusal(request: Request) -> str | None:
         return unusual
     if not cpu.available():
         return "the native kernels are not installed"
-    if request.zoneout:
-        return "the native kernels have no zoneout"
     return cpu.supports(request.specification, request.dtype)
 
 

@@ -31,7 +31,8 @@ class GRU(Recurrent):
     the candidate by itself, times ``input_gain`` and ``recurrent_gain`` (3·units,); it runs as the
     equation.
 
-    The other arguments and the call are those of :class:`LSTM`; ``initial_state`` is h.
+    The other arguments and the call are those of :class:`LSTM`; ``initial_state`` is h. Of the
+    variants there are ``zoneout``, one rate, and ``weight_dropout``.
 
     >>> import torch
     >>> layer = GRU(4, return_sequences=True)
@@ -57,6 +58,8 @@ class GRU(Recurrent):
         *,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: float = 0.0,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -88,6 +91,8 @@ class GRU(Recurrent):
             activity_regularizer=activity_regularizer,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            zoneout=zoneout,
             seed=seed,
             return_sequences=return_sequences,
             return_state=return_state,
@@ -107,5 +112,7 @@ class GRU(Recurrent):
             **super().arguments(),
             "recurrent_activation": self.specification.recurrent_activation,
             "reset_after": self.specification.reset_after,
+            "weight_dropout": self.weight_dropout,
+            "zoneout": self.zoneout[0],
             "layer_norm": self.specification.layer_norm,
         }

@@ -2,6 +2,7 @@
 
 Glorot and Bengio 2010 (glorot), He et al. 2015 (arXiv 1502.01852, he), LeCun et al. 1998 (lecun),
 Saxe et al. 2014 (arXiv 1312.6120, orthogonal). Names, defaults and formulas are Keras's.
+``Chrono`` and ``OrthogonalGates``, which Keras has not, are in ``gate_initializers``.
 
 Every initializer is called with a shape and a dtype and returns a new tensor. With ``seed`` it
 returns the same numbers at every call; without, it draws from torch's global generator.
@@ -18,21 +19,18 @@ import torch
 from torch import Tensor
 
 from gatewise.errors import InputError, unknown_name
+from gatewise.layers.gate_initializers import Chrono, OrthogonalGates
+from gatewise.layers.initializer import (
+    Initialize,
+    Initializer,
+    InitializerLike,
+    drawing_from,
+    orthonormal,
+)
 from gatewise.layers.registry import Registry
-
-Initialize = Callable[..., Tensor]
-InitializerLike = str | dict[str, Any] | Initialize
 
 # The standard deviation of a standard normal variable cut off at two standard deviations.
 _TRUNCATED_DEVIATION = 0.87962566103423978
-
-
-@dataclass(frozen=True)
-class Initializer:
-    """The base of the initializers; a subclass fills a tensor in ``__call__``."""
-
-    def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(shape, dtype).")
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class RandomUniform(Initializer):
     seed: int | None = None
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-        drawn = torch.rand(tuple(shape), dtype=dtype, generator=_generator(self.seed))
+        drawn = torch.rand(tuple(shape), dtype=dtype, generator=drawing_from(self.seed))
         return (self.maxval - self.minval) * drawn + self.minval
 
 
@@ -101,7 +99,7 @@ class RandomNormal(Initializer):
     seed: int | None = None
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-        generator = _generator(self.seed)
+        generator = drawing_from(self.seed)
         return torch.normal(self.mean, self.stddev, tuple(shape), dtype=dtype, generator=generator)
 
 
@@ -120,7 +118,7 @@ class TruncatedNormal(Initializer):
             self.stddev,
             self.mean - 2 * self.stddev,
             self.mean + 2 * self.stddev,
-            generator=_generator(self.seed),
+            generator=drawing_from(self.seed),
         )
 
 
@@ -244,12 +242,8 @@ class Orthogonal(Initializer):
         if len(shape) < 2:
             raise InputError(f"Orthogonal needs two axes or more but the shape is {tuple(shape)}.")
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        tall = (max(rows, columns), min(rows, columns))
-        drawn = torch.normal(0.0, 1.0, tall, dtype=dtype, generator=_generator(self.seed))
-        q, r = torch.linalg.qr(drawn)
-        # The sign makes Q uniform over the orthogonal matrices, whatever the QR routine prefers.
-        q = q * r.diagonal().sign()
-        return self.gain * (q.T if rows < columns else q).reshape(tuple(shape)).contiguous()
+        matrix = orthonormal(rows, columns, dtype, drawing_from(self.seed))
+        return self.gain * matrix.reshape(tuple(shape)).contiguous()
 
 
 _REGISTRY = Registry(
@@ -257,7 +251,7 @@ _REGISTRY = Registry(
     (
         Zeros, Ones, Constant, Identity, RandomUniform, RandomNormal, TruncatedNormal,
         VarianceScaling, GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform,
-        LecunNormal, Orthogonal,
+        LecunNormal, Orthogonal, Chrono, OrthogonalGates,
     ),
     {"uniform": RandomUniform, "normal": RandomNormal, "zero": Zeros, "one": Ones},
     article="An",
@@ -283,13 +277,6 @@ def serialize(initializer: Initialize) -> dict[str, Any]:
     {'class_name': 'Constant', 'config': {'value': 2.0}}
     """
     return _REGISTRY.serialize(initializer)
-
-
-def _generator(seed: int | None) -> torch.Generator | None:
-    """Return a fresh generator, so that a seed repeats itself; None is torch's own."""
-    if seed is None:
-        return None
-    return torch.Generator(device=torch.get_default_device()).manual_seed(seed)
 
 
 def _fans(shape: Sequence[int]) -> tuple[int, int]:

@@ -13,11 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatewise.activations import KERNEL_NAMES
 from gatewise.cells import split_gates
+from gatewise.errors import InputError
 from gatewise.layers.dense import ActivationLike
-from gatewise.layers.initializers import InitializerLike, Ones
+from gatewise.layers.initializers import Chrono, InitializerLike, Ones
 from gatewise.layers.recurrent import Recurrent
 from gatewise.layers.regularizers import RegularizerLike
+
+_UNBOUNDED = frozenset(KERNEL_NAMES) - {"sigmoid", "hard_sigmoid"}
 
 
 class LSTM(Recurrent):
@@ -41,6 +45,14 @@ class LSTM(Recurrent):
     Call with ``mask`` (B, T), True at real steps, and ``initial_state`` [h, c]. Masked steps carry
     the state; their output repeats the one before, or is zero with ``zero_output_for_mask``.
     ``go_backwards`` starts at the last time step and returns outputs in that order.
+
+    Variants, each by itself or with the others (docs/variants.md): ``coupled_gates`` (i = 1 - f, so
+    that the gates are f, g, o and the weights have 3·units columns), ``peephole`` (p ⊙ c joins the
+    sums of i and f, p ⊙ c' that of o; a weight ``peephole`` (3, units), or (2, units) with coupled
+    gates, which starts at zero), ``cell_clip`` (c' stays within ±cell_clip), ``zoneout`` (of h and
+    c a share stays as it was: in training a random unit with this rate, in inference the rate; one
+    rate, or a pair for h and c) and ``weight_dropout`` (in training a share of U's numbers is zero,
+    the same ones at every time step of a call).
 
     ``unroll`` and ``implementation`` are accepted and change nothing. ``use_kernel`` is "auto", or
     asks for one of "reference", "cpu" and "cudnn".
@@ -89,6 +101,11 @@ class LSTM(Recurrent):
         *,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
+        coupled_gates: bool = False,
+        peephole: bool = False,
+        cell_clip: float | None = None,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -105,6 +122,12 @@ class LSTM(Recurrent):
         projection: int | None = None,
         layer_norm: bool = False,
     ) -> None:
+        if coupled_gates and recurrent_activation in _UNBOUNDED:
+            raise InputError(
+                f"LSTM with coupled_gates lets in 1 - f of the candidate, so f must lie between 0 "
+                f"and 1, but recurrent_activation={recurrent_activation!r} goes beyond. Use "
+                "'sigmoid' or 'hard_sigmoid', or leave coupled_gates out."
+            )
         super().__init__(
             units,
             activation=activation,
@@ -119,6 +142,11 @@ class LSTM(Recurrent):
             activity_regularizer=activity_regularizer,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            zoneout=zoneout,
+            coupled_gates=coupled_gates,
+            peephole=peephole,
+            cell_clip=cell_clip,
             seed=seed,
             return_sequences=return_sequences,
             return_state=return_state,
@@ -138,9 +166,9 @@ class LSTM(Recurrent):
     def initial_bias(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return the first value of the bias: one for the forget gate, if so asked."""
         bias = torch.as_tensor(super().initial_bias(shape, dtype))
-        if not self.unit_forget_bias:
+        if not self.unit_forget_bias or isinstance(self.bias_initializer, Chrono):
             return bias
-        parts = split_gates(bias, self.cell)
+        parts = split_gates(bias, self.specification.cell)
         parts["f"] = Ones()(parts["f"].shape, dtype)
         return torch.cat(list(parts.values()))
 
@@ -149,6 +177,11 @@ class LSTM(Recurrent):
             **super().arguments(),
             "recurrent_activation": self.specification.recurrent_activation,
             "unit_forget_bias": self.unit_forget_bias,
+            "weight_dropout": self.weight_dropout,
+            "zoneout": list(self.zoneout) if len(set(self.zoneout)) > 1 else self.zoneout[0],
+            "coupled_gates": self.specification.cell == "cifg",
+            "peephole": self.specification.peephole,
+            "cell_clip": self.specification.cell_clip,
             "projection": self.output_size if self.specification.projection else None,
             "layer_norm": self.specification.layer_norm,
         }

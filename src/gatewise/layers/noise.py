@@ -1,4 +1,4 @@
-"""Dropout masks, from torch's generator or from a seed of the layer's own.
+"""Random masks, from torch's generator or from a seed of the layer's own.
 
 Seeded masks are a function of (seed, number of the call, position) by an integer hash, so the same
 seed gives the same masks on every device, compiled or not: a ``torch.Generator`` would be tied to
@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gatewise.cells import NO_NOISE, Noise
 from gatewise.errors import InputError
+from gatewise.kernels import cpu
 
 _WORD = 0xFFFFFFFF
 
 
 class NoiseSource(nn.Module):
-    """A source of dropout masks.
+    """A source of random masks.
 
     The buffer ``calls`` counts the seeded ones, and setting it repeats them; those without a seed
     are torch's generator's, which keeps its own state.
@@ -37,15 +40,92 @@ class NoiseSource(nn.Module):
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def forward(self, shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
-        """Return a mask that is 0 with probability ``rate`` and 1 / (1 - rate) elsewhere."""
+        """Return a dropout mask: 0 with probability ``rate`` and 1 / (1 - rate) elsewhere."""
         if self.seed is None or rate == 1:
             return functional.dropout(like.new_ones(tuple(shape)), rate, training=True)
+        drawn = _words(self._seeded_key(self.seed), shape, like)
+        return (drawn >= round(rate * (_WORD + 1))).to(like.dtype) / (1 - rate)
+
+    def marks(self, shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
+        """Return a mask of its own for every time step: 1 with probability ``rate``, else 0.
+
+        A pass that runs in pieces draws each piece's anew, where it keeps what ``forward`` drew.
+        """
+        if self.seed is None:
+            key = torch.randint(_WORD + 1, (), device=like.device)
+        else:
+            key = self._seeded_key(self.seed)
+        below = max(1, round(rate * (_WORD + 1)))
+        if like.device.type == "cpu" and like.dtype in cpu.DTYPES and _plain():
+            return cpu.random_mask(shape, int(key), below, like)
+        return (_words(key, shape, like) < below).to(like.dtype)
+
+    def _seeded_key(self, seed: int) -> Tensor:
         self.calls.add_(1)
-        key = _mix(_mix(self.calls & _WORD) ^ (self.seed & _WORD))
-        positions = torch.arange(math.prod(shape), device=like.device)
-        drawn = _mix(_mix((positions + key) & _WORD) ^ key)  # uniform over 32 bits
-        keep = (drawn >= round(rate * (_WORD + 1))).reshape(tuple(shape))
-        return keep.to(like.dtype) / (1 - rate)
+        return _mix(_mix(self.calls & _WORD) ^ (seed & _WORD))
+
+
+class Rates(NamedTuple):
+    """How much noise a recurrent layer draws for a pass: the rate of each mask of `cells.Noise`."""
+
+    recurrent_dropout: float = 0.0
+    zoneout_h: float = 0.0
+    zoneout_c: float = 0.0
+
+    def draw(self, source: NoiseSource, x: Tensor, widths: Sequence[int], training: bool) -> Noise:
+        """Return the masks of one pass of x (B, T, I); in inference zoneout keeps its rate.
+
+        ``widths`` are those of the states, h first.
+        """
+        if not any(self):
+            return NO_NOISE
+        dropout = None
+        if training and self.recurrent_dropout:
+            dropout = source((len(x), widths[0]), self.recurrent_dropout, x)
+
+        def zone(rate: float, width: int) -> Tensor | None:
+            if not rate:
+                return None
+            shape = (*x.shape[:2], width)
+            if training:
+                return source.marks(shape, rate, x)
+            return x.new_full((width,), rate).expand(shape)
+
+        return Noise(dropout, zone(self.zoneout_h, widths[0]), zone(self.zoneout_c, widths[-1]))
+
+
+def checked_rate(layer: str, argument: str, rate: float) -> float:
+    """Return a rate; raise ``InputError`` unless it is at least 0 and below 1."""
+    if not 0 <= rate < 1:
+        raise InputError(
+            f"{layer} expected {argument} to be at least 0 and below 1 but got {rate!r}."
+        )
+    return float(rate)
+
+
+def checked_zoneout(
+    layer: str, zoneout: float | Sequence[float], states: Sequence[str]
+) -> tuple[float, ...]:
+    """Return a rate for each state, from one or from as many."""
+    rates = (zoneout,) * len(states) if isinstance(zoneout, float | int) else tuple(zoneout)
+    if len(rates) != len(states):
+        raise InputError(
+            f"{layer} expected zoneout as one rate, or one for each of {', '.join(states)}, but "
+            f"got {zoneout!r}."
+        )
+    return tuple(checked_rate(layer, "zoneout", rate) for rate in rates)
+
+
+def _plain() -> bool:
+    """Whether the native kernels may fill memory here, past torch."""
+    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return cpu.available() and not traced
+
+
+def _words(key: Tensor, shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return numbers that are uniform over 32 bits, from a key of 32 bits."""
+    positions = torch.arange(math.prod(shape), device=like.device)
+    return _mix(_mix((positions + key) & _WORD) ^ key).reshape(tuple(shape))
 
 
 def _mix(word: Tensor) -> Tensor:

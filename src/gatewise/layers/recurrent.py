@@ -16,15 +16,16 @@ import torch
 from torch import Tensor, nn, where
 
 from gatewise import activations
-from gatewise.cells import NO_NOISE, Noise, Specification, WeightSet, weight_names
+from gatewise.cells import Specification, WeightSet, weight_names
 from gatewise.errors import InputError, unknown_name
 from gatewise.kernels import Choice, Request, choose, recurrent
 from gatewise.kernels.dispatch import KERNELS
 from gatewise.kernels.recompute import check as check_recompute
 from gatewise.layers import initializers, regularizers
 from gatewise.layers.dense import ActivationLike, known_features, serialized_activation
+from gatewise.layers.gate_initializers import of_cell
 from gatewise.layers.layer import Layer, RankError, Shape, as_tensor, checked_shape, positive, sizes
-from gatewise.layers.noise import NoiseSource
+from gatewise.layers.noise import NoiseSource, Rates, checked_rate, checked_zoneout
 from gatewise.layers.stream import LayerStream
 
 _KERNELS = ("auto", *KERNELS)
@@ -59,6 +60,11 @@ class Recurrent(Layer):
         activity_regularizer: regularizers.RegularizerLike | None,
         dropout: float,
         recurrent_dropout: float,
+        weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
+        coupled_gates: bool = False,
+        peephole: bool = False,
+        cell_clip: float | None = None,
         seed: int | None,
         return_sequences: bool,
         return_state: bool,
@@ -80,11 +86,13 @@ class Recurrent(Layer):
         kind = type(self).__name__
         self.units = positive(kind, "units", units)
         self.specification = Specification(
-            self.cell,
+            "cifg" if coupled_gates else self.cell,
             activations.name_of(activation),
             activations.name_of(recurrent_activation),
             reset_after=bool(reset_after),
             reverse=bool(go_backwards),
+            peephole=bool(peephole),
+            cell_clip=None if cell_clip is None else float(cell_clip),
             projection=projection is not None,
             layer_norm=bool(layer_norm),
         )
@@ -104,8 +112,16 @@ class Recurrent(Layer):
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.dropout = _checked_rate(kind, "dropout", dropout)
-        self.recurrent_dropout = _checked_rate(kind, "recurrent_dropout", recurrent_dropout)
+        for initializer in (
+            self.kernel_initializer,
+            self.recurrent_initializer,
+            self.bias_initializer,
+        ):
+            of_cell(initializer, self.specification)  # which refuses a cell that it does not fit
+        self.dropout = checked_rate(kind, "dropout", dropout)
+        self.recurrent_dropout = checked_rate(kind, "recurrent_dropout", recurrent_dropout)
+        self.weight_dropout = checked_rate(kind, "weight_dropout", weight_dropout)
+        self.zoneout = checked_zoneout(kind, zoneout, self.specification.states)
         self.noise = NoiseSource(seed)
         self.stateful = bool(stateful)
         for state in self.specification.states if self.stateful else ():
@@ -118,6 +134,11 @@ class Recurrent(Layer):
         self.use_kernel = use_kernel
         check_recompute(recompute, self.specification)
         self.recompute = recompute
+
+    @property
+    def rates(self) -> Rates:
+        """The rates of the noise that a pass draws."""
+        return Rates(self.recurrent_dropout, *self.zoneout)
 
     @property
     def go_backwards(self) -> bool:
@@ -133,7 +154,7 @@ class Recurrent(Layer):
         self.add_weight(
             "recurrent_kernel",
             (self.output_size, width),
-            self.recurrent_initializer,
+            of_cell(self.recurrent_initializer, self.specification),
             self.recurrent_regularizer,
         )
         if self.use_bias:
@@ -141,23 +162,25 @@ class Recurrent(Layer):
             self.add_weight("bias", shape, self.initial_bias, self.bias_regularizer)
         else:
             self.register_parameter("bias", None)
-        self._create_norms(width)
+        self._create_options(width)
 
-    def _create_norms(self, width: int) -> None:
-        if self.specification.projection:
-            shape = (self.units, self.output_size)
-            self.add_weight("projection", shape, self.kernel_initializer)
-        if not self.specification.layer_norm:
-            return
-        self.add_weight("input_gain", (width,), initializers.Ones())
-        self.add_weight("recurrent_gain", (width,), initializers.Ones())
-        if "c" in self.specification.states:
-            self.add_weight("cell_gain", (self.units,), initializers.Ones())
-            self.add_weight("cell_bias", (self.units,), initializers.Zeros())
+    def _create_options(self, width: int) -> None:
+        """Create the specification's extra weights."""
+        specification, units = self.specification, self.units
+        if specification.peephole:
+            self.add_weight("peephole", (len(specification.peepholes), units), "zeros")
+        if specification.projection:
+            self.add_weight("projection", (units, self.output_size), self.kernel_initializer)
+        if specification.layer_norm:
+            self.add_weight("input_gain", (width,), "ones")
+            self.add_weight("recurrent_gain", (width,), "ones")
+        if specification.layer_norm and "c" in specification.states:
+            self.add_weight("cell_gain", (units,), "ones")
+            self.add_weight("cell_bias", (units,), "zeros")
 
     def initial_bias(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return the first value of the bias."""
-        return self.bias_initializer(shape, dtype=dtype)
+        return of_cell(self.bias_initializer, self.specification)(shape, dtype=dtype)
 
     def check_input_shape(self, shape: Shape) -> None:
         kind = type(self).__name__
@@ -206,11 +229,11 @@ class Recurrent(Layer):
             state = self._kept_state(x)
         outputs, final_state = recurrent(
             self._drop_inputs(x),
-            self.weight_list(),
+            self._drop_weights(),
             state,
             specification=self.specification,
             mask=mask,
-            noise=self._draw(x),
+            noise=self.rates.draw(self.noise, x, self.state_sizes, self.training),
             kernel=self.use_kernel,
             recompute=self.recompute,
         )
@@ -272,10 +295,17 @@ class Recurrent(Layer):
             dtype = torch.get_default_dtype() if weight is None else weight.dtype
         if device is None:
             device = torch.get_default_device() if weight is None else weight.device
-        dropped = training and self.recurrent_dropout > 0
-        kind = torch.device(device).type
         return choose(
-            Request(self.specification, kind, dtype, mask, dropped, self.use_kernel, self.recompute)
+            Request(
+                self.specification,
+                torch.device(device).type,
+                dtype,
+                mask,
+                training and self.recurrent_dropout > 0,
+                self.use_kernel,
+                self.recompute,
+                any(self.zoneout),
+            )
         )
 
     def kernel_choice(self, x: Any, mask: Any = None) -> Choice:
@@ -393,11 +423,12 @@ class Recurrent(Layer):
             return x
         return x * self.noise((x.shape[0], 1, x.shape[2]), self.dropout, x)
 
-    def _draw(self, x: Tensor) -> Noise:
-        """Return the masks of one pass."""
-        if not self.training or self.recurrent_dropout == 0:
-            return NO_NOISE
-        return Noise(self.noise((x.shape[0], self.output_size), self.recurrent_dropout, x))
+    def _drop_weights(self) -> list[Tensor]:
+        """Return the weights of one pass: in training with some numbers of U dropped."""
+        if not self.training or self.weight_dropout == 0:
+            return self.weight_list()
+        W, U, *rest = self.weight_list()
+        return [W, U * self.noise(U.shape, self.weight_dropout, U), *rest]
 
     def _shown_outputs(
         self, outputs: Tensor, mask: Tensor | None, state: list[Tensor] | None
@@ -442,14 +473,6 @@ def checked_mask(layer: str, mask: Any, x: Tensor) -> Tensor:
             "Compare first, for example mask > 0."
         )
     return mask.to(torch.bool)
-
-
-def _checked_rate(layer: str, argument: str, rate: float) -> float:
-    if not 0 <= rate < 1:
-        raise InputError(
-            f"{layer} expected {argument} to be at least 0 and below 1 but got {rate!r}."
-        )
-    return float(rate)
 
 
 def _rank_cure(shape: Shape) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatewise.cells import Specification, units_of
+from gatewise.cells import Noise, Specification, units_of
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels import cpu, recurrent
 from gatewise.layers.dense import Activation, Dense
@@ -32,9 +32,15 @@ class OperatorCell:
     """What ``cpu.Stream`` does natively, for what it does not serve: one call of the operator."""
 
     def __init__(
-        self, weights: Sequence[Tensor], batch: int, specification: Specification, kernel: str
+        self,
+        weights: Sequence[Tensor],
+        batch: int,
+        specification: Specification,
+        noise: Noise,
+        kernel: str,
     ) -> None:
         self._weights, self._specification, self._kernel = weights, specification, kernel
+        self._noise = noise
         widths = (weights[1].shape[0], units_of(weights, specification))  # of h and of c
         count = len(specification.states)
         self.state = tuple(weights[1].new_zeros(batch, width) for width in widths[:count])
@@ -46,6 +52,7 @@ class OperatorCell:
             self.state,
             specification=self._specification,
             mask=None if mask is None else mask.unsqueeze(1),
+            noise=self._noise,
             kernel=self._kernel,
         )
         self.state = final
@@ -90,13 +97,17 @@ class LayerStream:
         self._shape, self._result_shape = (batch, inputs), (batch, layer.output_size)
         self._step: Callable[[int, int, int], None] | None = None
         self._array_type: np.dtype[Any] | None = None
+        step = weights[0].new_empty(batch, 1, inputs)
+        noise = layer.rates.draw(layer.noise, step, layer.state_sizes, training=False)
         if layer.choice().kernel == "cpu":
-            self._cell: cpu.Stream | OperatorCell = cpu.Stream(weights, batch, layer.specification)
+            self._cell: cpu.Stream | OperatorCell = cpu.Stream(
+                weights, batch, layer.specification, noise
+            )
             self._step = self._cell.step
             self._array_type = torch.empty(0, dtype=self._dtype).numpy().dtype
         else:
             kernel = layer.use_kernel
-            self._cell = OperatorCell(weights, batch, layer.specification, kernel)
+            self._cell = OperatorCell(weights, batch, layer.specification, noise, kernel)
 
     @property
     def state(self) -> tuple[Tensor, ...]:

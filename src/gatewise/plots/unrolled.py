@@ -8,6 +8,7 @@ import numpy as np
 
 from gatewise.inspect import SetSharing, SharingMeasure
 from gatewise.inspect.layout import number
+from gatewise.inspect.weights import SYMBOLS
 from gatewise.plots.canvas import COLOURS, figure, require_sets
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 STEPS_DRAWN = 16
 """How many steps are drawn at most; of a longer series, as many evenly spread ones."""
-
-_SYMBOLS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b"}
 
 
 def plot_unrolled(measure: SharingMeasure, name: str | None = None) -> Figure:
@@ -59,7 +58,7 @@ def _weights(axes: Axes, one: SetSharing, drawn: int, steps: int) -> None:
         facecolor="#dcecf7", edgecolor=COLOURS[0], linewidth=1.5,
     )  # fmt: skip
     axes.add_patch(box)
-    symbols = " ".join(_SYMBOLS[weight] for weight in one.gradients)
+    symbols = " ".join(SYMBOLS[weight] for weight in one.gradients)
     count = sum(gradient.size for gradient in one.gradients.values())
     axes.text(
         (drawn - 1) / 2, 1.75, f"{symbols}: one set, {count:,} numbers, for all {steps:,} steps",

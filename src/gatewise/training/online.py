@@ -131,7 +131,7 @@ def _refuse_what_outlasts_a_step(model: Trainable) -> None:
             "layers with stateful=False."
         )
     for layer in recurrent_layers(model):
-        if layer.dropout or layer.recurrent_dropout:
+        if layer.dropout or layer.recurrent_dropout or layer.weight_dropout:
             raise UnsupportedError(
                 f"The dropout of '{layer.name}' is drawn once for a whole series, and a series of "
                 "learn_one has no end. Use Dropout layers."
