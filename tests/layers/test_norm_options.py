@@ -12,7 +12,9 @@ from torch import Tensor
 
 from gatewise import gradients
 from gatewise.errors import InputError, UnsupportedError
-from gatewise.inspect import measure_parameters
+from gatewise.inspect import measure_gates, measure_gradient_flow, measure_parameters
+from gatewise.inspect.contributions import step_contributions
+from gatewise.kernels import recording
 from gatewise.layers import GRU, LSTM, RNN, Bidirectional, Dense, Layer, LSTMCell
 from gatewise.models import Sequential, load_model
 
@@ -148,6 +150,29 @@ def test_a_ledger_counts_every_weight(kind: type[Layer], options: dict[str, Any]
     assert ledger.sets[0].count == ledger.count
     total = ledger.sets[0].formula.split(" = ")[0].replace("·", "*")
     assert eval(total) == ledger.count
+
+
+@each_option
+def test_the_steps_add_up_to_the_gradient(kind: type[Layer], options: dict[str, Any]) -> None:
+    layer, mask = built(kind, options), torch.arange(6) < torch.tensor([[2], [4], [6]])
+    with recording() as records:
+        layer(series(), mask=mask).square().sum().backward()
+    found = step_contributions(records[0], keep=False)
+    assert set(found.sums) == {name for name, _ in layer.named_parameters()}
+    for name, total in found.sums.items():
+        torch.testing.assert_close(total.float(), getattr(layer, name).grad)
+        assert found.sizes[name] >= total.norm().item() * (1 - 1e-6)
+
+
+@each_option
+def test_gates_and_flow_are_measured(kind: type[Layer], options: dict[str, Any]) -> None:
+    model, x, y = trained(kind, options)
+    activity = measure_gates(model, x).sets[0]
+    assert all(len(signal.mean) == 7 for signal in activity.signals.values())
+    flow = measure_gradient_flow(model, x, y).sets[0]
+    assert set(flow.states) == set(model.layers[0].specification.states)
+    # Nothing comes after the last step of c.
+    assert all((state.by_step[:-1] > 0).all() for state in flow.states.values())
 
 
 def test_a_cell_of_rnn_has_the_states_of_the_layer() -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import split_weight, units_of, weight_names
-from gatewise.cells.rows import gradient_row, saved_row
+from gatewise.cells.rows import GradientRow, gradient_row, saved_row
 from gatewise.cells.scan import previous_outputs, previous_states
 from gatewise.errors import UnsupportedError
 from gatewise.kernels import Record, ops
@@ -145,6 +145,11 @@ def _sizes(record: Record) -> dict[str, float]:
         memory = previous_states(after, record.state[1], record.specification)
         factors["peephole"] = memory.norm(dim=-1) + after.norm(dim=-1)
     sizes = {name: factors[name] * cotangents for name in names if name in factors}
+    if record.specification.layer_norm:
+        # Their products are normalized before they join the gates.
+        row = _row(record)
+        for name, part in (("kernel", row.input), ("recurrent_kernel", row.recurrent)):
+            sizes[name] = factors[name] * _cotangents(record)[..., part].norm(dim=-1)
     sizes |= _sizes_of_norms(record)
     return {name: sizes[name].double().sum().item() for name in names}
 
@@ -154,14 +159,13 @@ def _sizes_of_norms(record: Record) -> dict[str, Tensor]:
     specification, sizes = record.specification, {}
     if not (specification.projection or specification.layer_norm):
         return sizes
-    assert record.saved is not None and record.outputs is not None
-    cotangents, units = _cotangents(record), units_of(record.weights, specification)
-    row = gradient_row(specification, units, record.outputs.shape[-1])
+    assert record.saved is not None
+    cotangents, row = _cotangents(record), _row(record)
     if specification.projection:
         shown, hidden = cotangents[..., row.shown], cotangents[..., row.hidden]
         sizes["projection"] = shown.norm(dim=-1) * hidden.norm(dim=-1)
     if specification.layer_norm:
-        kept = saved_row(specification, units)
+        kept = saved_row(specification, units_of(record.weights, specification))
         product, cell = cotangents[..., row.product], cotangents[..., row.cell]
         for name, grad, normal in (
             ("input_gain", product, kept.input),
@@ -171,6 +175,11 @@ def _sizes_of_norms(record: Record) -> dict[str, Tensor]:
             sizes[name] = grad.norm(dim=-1) * record.saved[..., normal].norm(dim=-1)
         sizes["cell_bias"] = cell.norm(dim=-1)
     return sizes
+
+
+def _row(record: Record) -> GradientRow:
+    units = units_of(record.weights, record.specification)
+    return gradient_row(record.specification, units, record.weights[1].shape[0])
 
 
 def _cotangents(record: Record) -> Tensor:

@@ -117,7 +117,10 @@ class SetLedger(Shown):
         """Why PyTorch's count differs, or that it does not."""
         gates, units = len(self.gates), self.units
         if self._torch_sizes != self.sizes:
-            return "PyTorch has the plain LSTM alone, without peepholes or coupled gates"
+            return (
+                "PyTorch has the plain cells alone, without peepholes, coupled gates or layer "
+                "normalization"
+            )
         if self.bias_rows == 0:
             return "the same: neither has a bias"
         if self.bias_rows == 2:
@@ -134,7 +137,7 @@ class SetLedger(Shown):
     def _torch_sizes(self) -> Sizes:
         """The sizes of torch's own layer, which has no variants of the LSTM."""
         cell = "lstm" if self.cell == "cifg" else self.cell
-        return replace(self.sizes, cell=cell, peepholes=0)
+        return replace(self.sizes, cell=cell, peepholes=0, norm_rows=0)
 
     @property
     def _extra_bias_rows(self) -> int:
