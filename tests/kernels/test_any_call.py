@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gatewise.activations import KERNEL_NAMES
-from gatewise.cells import GATES, NO_NOISE, Noise, Specification
+from gatewise.cells import GATES, STATES, Noise, Specification
 from gatewise.kernels import cpu, ops
 
 pytestmark = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
@@ -36,6 +36,7 @@ class Call:
     bias: bool
     mask: str
     dropout: bool
+    zoneout: tuple[bool, bool]
     cotangents: bool  # of the outputs; the final state always has one
     scale: bool
     path: str
@@ -43,15 +44,34 @@ class Call:
     seed: int
 
 
+def specified(
+    cell: str, activation: str, gate: str, reset: bool, reverse: bool, peephole: bool, clipped: bool
+) -> Specification:
+    """Return a specification, with those of the options that its cell can have."""
+    remembers = "c" in STATES[cell]
+    return Specification(
+        cell, activation, gate, reset, reverse, peephole and remembers,
+        0.7 if clipped and remembers else None,
+    )  # fmt: skip
+
+
 calls = st.builds(
     Call,
     st.builds(
-        Specification, st.sampled_from(sorted(GATES)), names, gates, st.booleans(), st.booleans()
+        specified,
+        st.sampled_from(sorted(GATES)),
+        names,
+        gates,
+        st.booleans(),
+        st.booleans(),
+        st.booleans(),
+        st.booleans(),
     ),
     st.tuples(st.integers(1, 19), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40)),
     bias=st.booleans(),
     mask=st.sampled_from(MASKS),
     dropout=st.booleans(),
+    zoneout=st.tuples(st.booleans(), st.booleans()),
     cotangents=st.booleans(),
     scale=st.booleans(),
     path=st.sampled_from(ops.PATHS),
@@ -113,11 +133,20 @@ def run(
     ]
     if call.bias:
         weights.append(draw(*((2, columns) if call.specification.two_biases else (columns,))))
+    if call.specification.peephole:
+        weights.append(draw(len(call.specification.peepholes), units))
     state = [draw(batch, units) for _ in call.specification.states]
     mask = mask_of(call.mask, batch, steps, random)
     if mask is not None:
         x[~mask] = float("nan")
-    noise = Noise((draw(batch, units) > -0.5).to(dtype) / 0.7) if call.dropout else NO_NOISE
+    shares = torch.rand(2, batch, steps, units, generator=random, dtype=torch.float64).to(dtype)
+    if mask is not None:
+        shares[:, ~mask] = float("nan")
+    noise = Noise(
+        (draw(batch, units) > -0.5).to(dtype) / 0.7 if call.dropout else None,
+        laid_out(shares[0], layout[0]) if call.zoneout[0] else None,
+        shares[1] if call.zoneout[1] and len(state) == 2 else None,
+    )
     fixed = (mask, noise, call.specification, kernel)
     grad_outputs = draw(batch, steps, units) if call.cotangents else None
     grad_final = [draw(batch, units) for _ in state]

@@ -415,12 +415,14 @@ def test_slower_instruction_sets_pass_these_tests(isa: str) -> None:
     if cpu.isa() != names[-1]:
         pytest.skip("already running with a forced instruction set")
     chosen = "reference or activation or infinities or error or bits or alone or chunks"
+    chosen += " or (variants and equals_equation)"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, "-p", "no:cacheprovider"]
     tests = Path(__file__).parents[1]
     others = [
         str(tests / name)
         for name in (
             "kernels/test_cpu_activations.py",
+            "kernels/test_variants.py",
             "layers/test_stream.py",
             "optimizers/test_rmsprop.py",
         )

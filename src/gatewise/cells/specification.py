@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from torch import Tensor
 
@@ -55,6 +55,8 @@ class Specification:
                 "cell_clip, the largest size of c, expected a positive number or None but got "
                 f"{self.cell_clip!r}."
             )
+        # Settled here: torch.compile cannot trace a cached property's first access.
+        _ = self.two_biases, self.extra_weights, self.saves, self.fusable, self._text
 
     def _check_norms(self) -> None:
         if self.projection and "c" not in self.states:
@@ -82,7 +84,7 @@ class Specification:
         """The names of the cell's states."""
         return STATES[self.cell]
 
-    @property
+    @cached_property
     def two_biases(self) -> bool:
         """Whether the bias has a second row, for the recurrent product."""
         return self.cell == "gru" and self.reset_after
@@ -92,7 +94,7 @@ class Specification:
         """The gates that see the memory c, in the order of the rows of the peephole weights."""
         return PEEPHOLES[self.cell] if self.peephole else ()
 
-    @property
+    @cached_property
     def extra_weights(self) -> tuple[str, ...]:
         """The names of the weights that follow W, U and b in the list of weights."""
         names = ["peephole"] if self.peephole else []
@@ -103,7 +105,7 @@ class Specification:
             names += ["cell_gain", "cell_bias"] if "c" in self.states else []
         return tuple(names)
 
-    @property
+    @cached_property
     def saves(self) -> bool:
         """Whether the way back needs something saved beside outputs and gates: c, or h U_h + b'."""
         return "c" in self.states or self.two_biases
@@ -121,13 +123,17 @@ class Specification:
         """Whether the weights' gradient needs what is saved: c, and what was normalized."""
         return self.peephole or self.layer_norm
 
-    @property
+    @cached_property
     def fusable(self) -> bool:
         """Whether the fused kernels know both activations."""
         return self.activation in KERNEL_NAMES and self.recurrent_activation in KERNEL_NAMES
 
     def encode(self) -> str:
         """Return the specification as the one string that travels through the operator."""
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         words = [
             self.cell,
             str(self.activation),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gatewise.cells import NO_NOISE, Noise
+from gatewise.cells import Noise
 from gatewise.errors import InputError
 from gatewise.kernels import cpu
 
@@ -77,8 +77,6 @@ class Rates(NamedTuple):
 
         ``widths`` are those of the states, h first.
         """
-        if not any(self):
-            return NO_NOISE
         dropout = None
         if training and self.recurrent_dropout:
             dropout = source((len(x), widths[0]), self.recurrent_dropout, x)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn, where
 
 from gatewise import activations
-from gatewise.cells import Specification, WeightSet, weight_names
+from gatewise.cells import NO_NOISE, Noise, Specification, WeightSet, weight_names
 from gatewise.errors import InputError, unknown_name
 from gatewise.kernels import Choice, Request, choose, recurrent
 from gatewise.kernels.dispatch import KERNELS
@@ -233,7 +233,7 @@ class Recurrent(Layer):
             state,
             specification=self.specification,
             mask=mask,
-            noise=self.rates.draw(self.noise, x, self.state_sizes, self.training),
+            noise=self._draw(x),
             kernel=self.use_kernel,
             recompute=self.recompute,
         )
@@ -422,6 +422,11 @@ class Recurrent(Layer):
         if not self.training or self.dropout == 0:
             return x
         return x * self.noise((x.shape[0], 1, x.shape[2]), self.dropout, x)
+
+    def _draw(self, x: Tensor) -> Noise:
+        if not any(self.zoneout) and not (self.training and self.recurrent_dropout):
+            return NO_NOISE
+        return self.rates.draw(self.noise, x, self.state_sizes, self.training)
 
     def _drop_weights(self) -> list[Tensor]:
         """Return the weights of one pass: in training with some numbers of U dropped."""
