@@ -22,6 +22,8 @@ from gatewise.inspect.speed import Rounds, Shape, data, measure_machine, train
 from gatewise.layers import GRU, LSTM
 
 REACH = 1.35
+# Layer normalization moves 45·H more numbers a step and row (docs/variants.md says which).
+NORM_REACH = 1.5
 LSTMS: dict[str, dict[str, Any]] = {
     "peephole": {"peephole": True},
     "coupled_gates": {"coupled_gates": True},
@@ -83,7 +85,7 @@ def main() -> None:
 
 def measured(shape: Shape, only: str, rounds: Rounds) -> Iterator[Row]:
     """Yield a row for each variant."""
-    for kind, variants in ((LSTM, LSTMS), (GRU, GRUS)):
+    for kind, variants in ((LSTM, LSTMS | norms(shape[3])), (GRU, GRUS)):
         plain = step(kind, {}, shape)
         for name, options in variants.items():
             if only not in name:
@@ -92,8 +94,18 @@ def measured(shape: Shape, only: str, rounds: Rounds) -> Iterator[Row]:
             low, middle, high = found.quartiles  # of plain / variant
             yield Row(
                 kind.__name__, name, shape, found.ours_ms, found.peer_ms, 1 / middle,
-                (1 / high, 1 / low), REACH,
+                (1 / high, 1 / low), NORM_REACH if "layer_norm" in options else REACH,
             )  # fmt: skip
+
+
+def norms(units: int) -> dict[str, dict[str, Any]]:
+    """Return the variants that depend on the number of units, and layer normalization."""
+    half = {"projection": max(1, units // 2)}
+    return {
+        "projection to H/2": half,
+        "layer_norm": {"layer_norm": True},
+        "layer_norm, to H/2": {"layer_norm": True, **half},
+    }
 
 
 def step(kind: Any, options: dict[str, Any], shape: Shape) -> Any:
@@ -103,7 +115,7 @@ def step(kind: Any, options: dict[str, Any], shape: Shape) -> Any:
     layer.build((None, None, shape[2]))
     layer.train()
     assert layer.kernel_choice(x).kernel == "cpu", layer.kernel_choice(x).reason
-    return train(layer, layer, x, cotangent)
+    return train(layer, layer, x, cotangent[..., : layer.output_size].contiguous())
 
 
 if __name__ == "__main__":

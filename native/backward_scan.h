@@ -13,16 +13,21 @@ namespace gatewise::GATEWISE_ISA {
 // are overwritten by those of the state before it.
 template <class S>
 struct BackwardRow {
-    const S* h;        // (H) before the step
+    const S* h;        // (P) before the step
     const S* c;        // (H) LSTM: before the step
     const S* gates;    // (GH)
-    const S* saved;    // (H)
-    const S* dropout;  // (H) or null
-    S* grad_product;   // (GH)
-    S* grad_h;         // (H)
+    const S* saved;    // (V)
+    const S* dropout;  // (P) or null
+    S* grad_product;   // (R)
+    S* grad_h;         // (P)
     S* grad_c;         // (H)
-    const S* share_h;  // (H), the share of h and of c that stays, or null
+    // What a projection multiplies, o squash(c'): its cotangent, which is grad_h where h is not
+    // projected, and itself, for the projection's gradient; null: not wanted.
+    const S* grad_shown;  // (H)
+    S* shown;             // (H) or null
+    const S* share_h;     // (P), the share of h and (H) of c that stays, or null
     const S* share_c;
+    const S* share_shown;  // of what grad_shown belongs to: share_h, or null where it is projected
 };
 
 template <class S>
@@ -46,13 +51,14 @@ class Through {
     using S = Sum<F>;
 
 public:
-    Through(Path path, Matrix<S> U, Index first_gate, Index gates, Index units)
+    Through(Path path, Matrix<S> U, Index first_gate, Index gates, const Layer& layer)
         : path_(path),
-          U_(from_column(U, first_gate * units)),
+          U_(from_column(U, first_gate * layer.units)),
           gates_(gates),
-          units_(units),
-          packed_(path == Path::full ? gates * units : 0, units),
-          diagonal_(path == Path::diagonal ? gates * units : 0) {}
+          units_(layer.units),
+          width_(layer.outputs),
+          packed_(path == Path::full ? gates * units_ : 0, width_),
+          diagonal_(path == Path::diagonal ? gates * units_ : 0) {}
 
     void pack(Member member) const {
         if (path_ == Path::full) gatewise::GATEWISE_ISA::pack(*packed_, transposed(U_), 0, member);
@@ -77,7 +83,7 @@ public:
             return;
         }
         for (Index row = 0; row < rows; ++row) {
-            for_vectors<S>(units_, [&](Index unit, int count) {
+            for_vectors<S>(width_, [&](Index unit, int count) {
                 take(row, unit, count, along_diagonal(grad[row], unit, count));
             });
         }
@@ -96,7 +102,7 @@ public:
 private:
     const Path path_;
     const Matrix<S> U_;
-    const Index gates_, units_;
+    const Index gates_, units_, width_;
     const PlainBuffer<F> packed_;  // U^T: depth gates H
     const Buffer<S> diagonal_;     // (gates H)
 };
@@ -135,17 +141,22 @@ public:
 
 private:
     Index units() const { return call_.layer.units; }
+    // The numbers of a state, h or c, and this thread's part of them.
+    Index width(int state) const { return state == 0 ? call_.layer.outputs : units(); }
+    Range own(const Place& place, int state) const { return place.units<S>(width(state)); }
+    Index columns() const { return gradient_row(call_.layer).columns; }
 
     // The lines of memory that one step of one slice touches at most.
     Index lines_ahead() const {
-        return Upcoming::most_lines(rows_ * 7, gates_ * units() * Index(sizeof(S)));
+        return Upcoming::most_lines(
+            rows_ * 7, larger(columns(), saved_row(call_.layer).columns) * Index(sizeof(S)));
     }
 
     void run_place(const Place& place) const {
-        const Range own = place.units<S>(units());
         for (int state = 0; state < states_; ++state) {
+            const Range own = this->own(place, state);
             for (Index row = place.rows.begin; row < place.rows.end; ++row) {
-                const Index at = row * units() + own.begin;
+                const Index at = row * width(state) + own.begin;
                 S* const grad = call_.grad_state[state] + at;
                 if (call_.grad_final[state]) {
                     copy(grad, call_.grad_final[state] + at, own.end - own.begin);
@@ -158,7 +169,7 @@ private:
         for (Index step = call_.layer.time - 1; step >= 0; --step) {
             upcoming.clear();
             if (step > 0) announce(place.rows, step - 1, upcoming);
-            run_step(place, own, step, upcoming);
+            run_step(place, step, upcoming);
             place.crew.barrier();
         }
     }
@@ -171,35 +182,35 @@ private:
             const BackwardRow<S> at = row_at(row, step, row * call_.layer.time + t);
             upcoming.add(at.gates, gates_ * H);
             if (call_.grad_outputs) {
-                upcoming.add(call_.grad_outputs + (row * call_.layer.time + t) * H, H);
+                upcoming.add(call_.grad_outputs + (row * call_.layer.time + t) * width(0),
+                             width(0));
             }
             upcoming.add(at.c ? at.c : at.h, H);
-            if (!at.c && at.saved) upcoming.add(at.saved, H);
-            upcoming.add(at.grad_product, gates_ * H);
-            if (at.share_h) upcoming.add(at.share_h, H);
+            if ((!at.c || call_.layer.layer_norm) && at.saved)
+                upcoming.add(at.saved, saved_row(call_.layer).columns);
+            upcoming.add(at.grad_product, columns());
+            if (at.share_h) upcoming.add(at.share_h, width(0));
             if (at.share_c) upcoming.add(at.share_c, H);
         }
     }
 
-    void run_step(const Place& place, Range own, Index step, Upcoming& upcoming) const {
-        const Index H = units(), t = time_at(call_.layer, step);
+    void run_step(const Place& place, Index step, Upcoming& upcoming) const {
+        const Index t = time_at(call_.layer, step);
         const S scale = call_.scale ? call_.scale[t] : S(1);
         BackwardRow<S>* const real = real_.data() + place.own * padded<BackwardRow<S>>(rows_);
         Index count = 0;
         for (Index row = place.rows.begin; row < place.rows.end; ++row) {
             const Index at = row * call_.layer.time + t;
-            receive(row, at, own);
+            receive(row, at, own(place, 0));
             if (is_real(call_.mask, call_.layer, row, t)) {
                 real[count++] = row_at(row, step, at);
                 continue;
             }
-            for (Index gate = 0; gate < gates_; ++gate) {
-                clear(call_.grad_product + (at * gates_ + gate) * H + own.begin,
-                      own.end - own.begin);
-            }
+            const Range part = place.units<S>(columns());
+            clear(call_.grad_product + at * columns() + part.begin, part.end - part.begin);
             for (int state = 0; state < states_; ++state) {
-                S* const grad = call_.grad_state[state] + row * H;
-                for_vectors<S>(own, [&](Index unit, int width) {
+                S* const grad = call_.grad_state[state] + row * width(state);
+                for_vectors<S>(own(place, state), [&](Index unit, int width) {
                     store(grad + unit, load(grad + unit, width) * scale, width);
                 });
             }
@@ -210,37 +221,40 @@ private:
 
     // Adds what the step's own output receives, and measures.
     void receive(Index row, Index at, Range own) const {
-        const Index H = units();
         if (call_.grad_outputs) {
-            S* const grad = call_.grad_state[0] + row * H;
-            const S* const from = call_.grad_outputs + at * H;
+            S* const grad = call_.grad_state[0] + row * width(0);
+            const S* const from = call_.grad_outputs + at * width(0);
             for_vectors<S>(own, [&](Index unit, int width) {
                 store(grad + unit, load(grad + unit, width) + load(from + unit, width), width);
             });
         }
         if (!call_.norms) return;
         for (int state = 0; state < states_; ++state) {
-            call_.norms[at * states_ + state] = norm(call_.grad_state[state] + row * H, H);
+            call_.norms[at * states_ + state] =
+                norm(call_.grad_state[state] + row * width(state), width(state));
         }
     }
 
     BackwardRow<S> row_at(Index row, Index step, Index at) const {
-        const Index H = units(), before = at + (call_.layer.reverse ? 1 : -1);
+        const Index H = units(), P = width(0), before = at + (call_.layer.reverse ? 1 : -1);
         const bool memory = has_memory(call_.layer.cell);
         const Index t = time_at(call_.layer, step);
         return {
-            .h = step == 0 ? call_.state[0] + row * H : call_.outputs + before * H,
+            .h = step == 0 ? call_.state[0] + row * P : call_.outputs + before * P,
             .c = !memory     ? nullptr
                  : step == 0 ? call_.state[1] + row * H
-                             : call_.saved + before * H,
+                             : call_.saved + before * saved_row(call_.layer).columns,
             .gates = call_.gates + at * gates_ * H,
-            .saved = call_.saved ? call_.saved + at * H : nullptr,
-            .dropout = call_.dropout ? call_.dropout + row * H : nullptr,
-            .grad_product = call_.grad_product + at * gates_ * H,
-            .grad_h = call_.grad_state[0] + row * H,
+            .saved = call_.saved ? call_.saved + at * saved_row(call_.layer).columns : nullptr,
+            .dropout = call_.dropout ? call_.dropout + row * P : nullptr,
+            .grad_product = call_.grad_product + at * columns(),
+            .grad_h = call_.grad_state[0] + row * P,
             .grad_c = memory ? call_.grad_state[1] + row * H : nullptr,
+            .grad_shown = call_.grad_state[0] + row * P,
+            .shown = nullptr,
             .share_h = share_at(call_.options.zoneout[0], row, t),
             .share_c = share_at(call_.options.zoneout[1], row, t),
+            .share_shown = share_at(call_.options.zoneout[0], row, t),
         };
     }
 

@@ -71,27 +71,37 @@ constexpr std::pair<std::string_view, Precision> precisions[] = {
     {"bfloat16", Precision::bfloat16},
 };
 
-// batch, time, inputs, units, threads
-using Sizes = std::tuple<Index, Index, Index, Index, int>;
+// batch, time, inputs, units, outputs, threads
+using Sizes = std::tuple<Index, Index, Index, Index, Index, int>;
+using Flags = std::tuple<bool, bool>;  // projected, layer_norm
 
 Layer layer_of(std::string_view cell, std::string_view activation,
-               std::string_view recurrent_activation, bool reverse, const Sizes& sizes,
-               std::string_view precision) {
-    const auto [batch, time, inputs, units, threads] = sizes;
-    if (batch < 1 || time < 1 || inputs < 1 || units < 1 || threads < 1) {
+               std::string_view recurrent_activation, bool reverse, const Flags& flags,
+               const Sizes& sizes, std::string_view precision) {
+    const auto [projected, layer_norm] = flags;
+    const auto [batch, time, inputs, units, outputs, threads] = sizes;
+    const Precision of = named("precision", precision, precisions);
+    if (of == Precision::bfloat16 && (projected || layer_norm)) {
         throw std::invalid_argument(
-            "The native kernels need at least one row, step, input, unit and thread.");
+            "The native products of bfloat16 know no projection and no layer normalization.");
+    }
+    if (batch < 1 || time < 1 || inputs < 1 || units < 1 || outputs < 1 || threads < 1) {
+        throw std::invalid_argument(
+            "The native kernels need at least one row, step, input, unit, output and thread.");
     }
     return {named("cell", cell, cells),
             named("activation", activation, activations),
             named("activation", recurrent_activation, activations),
             reverse,
+            projected,
+            layer_norm,
             batch,
             time,
             inputs,
             units,
+            outputs,
             threads,
-            named("precision", precision, precisions)};
+            of};
 }
 
 template <class T>
@@ -109,17 +119,28 @@ Sequence<S> sequence(const SequenceArgument& argument) {
     return {at<const S>(std::get<0>(argument)), std::get<1>(argument), std::get<2>(argument)};
 }
 
+// The weights of layer_norm, or the places of their gradients, in the order of LayerNorm; 0
+// without.
+using NormArgument = std::tuple<Address, Address, Address, Address>;
+
 // What a cell does beside its equation, as gatewise.kernels.cpu gives it: the addresses of the
-// peepholes and of what zoneout keeps, 0 for none.
+// further weights and of what zoneout keeps, 0 for none.
 struct LayerOptions {
     Address peephole;
     double cell_clip;
     SequenceArgument zoneout_h, zoneout_c;
+    MatrixArgument projection;
+    NormArgument norm;
 
     template <class S>
     Options<S> of() const {
-        return {
-            at<const S>(peephole), S(cell_clip), {sequence<S>(zoneout_h), sequence<S>(zoneout_c)}};
+        const auto [input_gain, recurrent_gain, cell_gain, cell_bias] = norm;
+        return {at<const S>(peephole),
+                S(cell_clip),
+                {sequence<S>(zoneout_h), sequence<S>(zoneout_c)},
+                matrix<S>(projection),
+                {at<const S>(input_gain), at<const S>(recurrent_gain), at<const S>(cell_gain),
+                 at<const S>(cell_bias)}};
     }
 };
 
@@ -190,17 +211,33 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
 }
 
 void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce,
-                     const SequenceArgument& x, Address outputs, Address gates,
+                     const SequenceArgument& x, Address outputs, Address gates, Address saved,
                      Address grad_product, Address state, Address mask, Address dropout,
-                     Address grad_W, Address grad_U, Address grad_bias, Address saved,
-                     Address memory, Address grad_peephole, const LayerOptions& options) {
+                     Address grad_W, Address grad_U, Address grad_bias, Address memory,
+                     Address grad_peephole, Address grad_projection, const NormArgument& grad_norm,
+                     const LayerOptions& options) {
     const Reduce reduction = named("reduction", reduce, reductions);
+    const auto [input_gain, recurrent_gain, cell_gain, cell_bias] = grad_norm;
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>().weight_gradient(
-            {layer, reduction, sequence<S>(x), at<const S>(outputs), at<const S>(gates),
-             at<const S>(grad_product), at<const S>(state), at<const bool>(mask),
-             at<const S>(dropout), at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias),
-             at<const S>(saved), at<const S>(memory), at<S>(grad_peephole), options.of<S>()});
+            {layer,
+             reduction,
+             sequence<S>(x),
+             at<const S>(outputs),
+             at<const S>(gates),
+             at<const S>(saved),
+             at<const S>(grad_product),
+             at<const S>(state),
+             at<const bool>(mask),
+             at<const S>(dropout),
+             at<S>(grad_W),
+             at<S>(grad_U),
+             at<S>(grad_bias),
+             at<const S>(memory),
+             at<S>(grad_peephole),
+             at<S>(grad_projection),
+             {at<S>(input_gain), at<S>(recurrent_gain), at<S>(cell_gain), at<S>(cell_bias)},
+             options.of<S>()});
     });
 }
 
@@ -497,15 +534,16 @@ NB_MODULE(_native, module) {
     module.doc() = "The native CPU kernels; gatewise.kernels.cpu is their only caller.";
     nb::class_<Layer>(module, "Layer", "A layer's equation and sizes, and the threads to use.")
         .def("__init__", [](Layer* self, std::string_view cell, std::string_view activation,
-                            std::string_view recurrent_activation, bool reverse, const Sizes& sizes,
-                            std::string_view precision) {
-            new (self)
-                Layer(layer_of(cell, activation, recurrent_activation, reverse, sizes, precision));
+                            std::string_view recurrent_activation, bool reverse, const Flags& flags,
+                            const Sizes& sizes, std::string_view precision) {
+            new (self) Layer(
+                layer_of(cell, activation, recurrent_activation, reverse, flags, sizes, precision));
         });
     nb::class_<LayerOptions>(module, "Options", "What a cell does beside its equation.")
         .def("__init__", [](LayerOptions* self, Address peephole, double cell_clip,
-                            const SequenceArgument& zoneout_h, const SequenceArgument& zoneout_c) {
-            new (self) LayerOptions{peephole, cell_clip, zoneout_h, zoneout_c};
+                            const SequenceArgument& zoneout_h, const SequenceArgument& zoneout_c,
+                            const MatrixArgument& projection, const NormArgument& norm) {
+            new (self) LayerOptions{peephole, cell_clip, zoneout_h, zoneout_c, projection, norm};
         });
     module.def("forward", &forward);
     module.def("backward_scan", &backward_scan);

@@ -5,6 +5,9 @@
 
 #pragma once
 
+#include <type_traits>
+
+#include "normal.h"
 #include "scan.h"
 
 namespace gatewise::GATEWISE_ISA {
@@ -12,15 +15,15 @@ namespace gatewise::GATEWISE_ISA {
 // One real row at one step. Ranges of GH are [gate][unit].
 template <class S>
 struct ForwardRow {
-    const S* h;        // (H) before the step
-    const S* dropout;  // (H) or null
+    const S* h;        // (P) before the step
+    const S* dropout;  // (P) or null
     const S* product;  // (GH) where the sums start: x W + b, which may be the same memory as gates,
                        // or b alone
     S* gates;          // (GH) or null
     S* c;              // (H) LSTM: updated in place
-    S* saved;          // (H) or null
-    S* outputs;        // (H)
-    const S* share_h;  // (H), the share of h and of c that stays, or null
+    S* saved;          // (V) or null
+    S* outputs;        // (P)
+    const S* share_h;  // (P), the share of h and (H) of c that stays, or null
     const S* share_c;
 };
 
@@ -46,7 +49,8 @@ GATEWISE_INLINE bool takes_input_beside(const Layer& layer) {
         return false;
     } else {
         using F = typename CellType::Factor;
-        const Index matrix = (layer.inputs + layer.units) * gates_of(layer.cell) * layer.units;
+        if (layer.layer_norm) return false;
+        const Index matrix = (layer.inputs + layer.outputs) * gates_of(layer.cell) * layer.units;
         return matrix * Index(sizeof(F)) / numbers<F> <= far_bytes && layer.batch > 1;
     }
 }
@@ -57,12 +61,12 @@ template <class CellType, class S>
 GATEWISE_INLINE Index depth_of_step(const Forward<S>& call) {
     using F = typename CellType::Factor;
     const bool beside = takes_input_beside<CellType>(call.layer);
-    return (beside ? factors<F>(call.layer.inputs) * numbers<F> : 0) + call.layer.units;
+    return (beside ? factors<F>(call.layer.inputs) * numbers<F> : 0) + call.layer.outputs;
 }
 
 template <class F, int G, int V>
 void pack_step(const Packed<F, G, V>& to, const Forward<Sum<F>>& call, Member member) {
-    const Index units = call.layer.units, above = to.depth - units;
+    const Index units = call.layer.units, above = to.depth - call.layer.outputs;
     if (above > 0) pack(to, 0, call.layer.inputs, call.W, units, member);
     pack(to, above, to.depth, call.U, units, member);
 }
@@ -79,7 +83,7 @@ void fill_bias(const Forward<S>& call, S* to) {
     }
 }
 
-// x W + b for a chunk of steps of one slice.
+// x W + b for a chunk of steps of one slice; with layer_norm the normalized x W.
 template <class F>
 struct InputProduct {
     using S = Sum<F>;
@@ -89,28 +93,52 @@ struct InputProduct {
     const bool beside;
     PlainBuffer<F> W;
     Buffer<S> bias;  // (GH)
+    Buffer<S> gain;  // (GH), with layer_norm
 
     InputProduct(const Forward<S>& forward, bool input_beside)
         : call(forward),
           beside(input_beside),
           W(beside ? 0 : forward.layer.inputs, gates_of(forward.layer.cell) * forward.layer.units),
-          bias(gates_of(forward.layer.cell) * forward.layer.units) {}
+          bias(gates_of(forward.layer.cell) * forward.layer.units),
+          gain(forward.layer.layer_norm ? gates_of(forward.layer.cell) * forward.layer.units : 0) {}
 
     void pack(Member member) const {
         if (!beside) gatewise::GATEWISE_ISA::pack(*W, call.W, 0, member);
-        if (member.index == 0) fill_bias(call, bias.data());
+        if (member.index != 0) return;
+        fill_bias(call, bias.data());
+        if (call.layer.layer_norm) {
+            copy(gain.data(), call.options.norm.input_gain,
+                 gates_of(call.layer.cell) * call.layer.units);
+        }
     }
 
     void multiply(const S* const* x, S* const* product, Index count, const Place& place) const {
         gatewise::GATEWISE_ISA::multiply(
             *W, Rows<S>{x, count},
             [&](Index, Index column, int width, S* sums) {
-                store(sums, load(bias.data() + column, width));
+                store(sums,
+                      call.layer.layer_norm ? Vector<S>{} : load(bias.data() + column, width));
             },
             [&](Index row, Index column, int width, const S* sums) {
                 store(product[row] + column, load(sums), width);
             },
             nullptr, place.crew);
+    }
+
+    // Turns x W of one step into its normalized form, times the gain, plus b; the normalized values
+    // and their factor go to `saved`, which may be null.
+    void normalize(S* product, S* saved) const {
+        const Index columns = gates_of(call.layer.cell) * call.layer.units;
+        const SavedRow row = saved_row(call.layer);
+        const Statistics<S> found = statistics(product, columns);
+        if (saved) saved[row.statistics + 1] = found.factor;
+        for_vectors<S>(columns, [&](Index column, int count) {
+            const Vector<S> normal = found.normal(load(product + column, count));
+            if (saved) store(saved + row.input + column, normal, count);
+            store(product + column,
+                  fma(normal, load(gain.data() + column, count), load(bias.data() + column, count)),
+                  count);
+        });
     }
 };
 
@@ -129,7 +157,7 @@ public:
           products_(call.gates || input_.beside
                         ? 0
                         : slices_.count * padded<S>(chunk_ * rows_ * gates_ * units())),
-          seen_(call.dropout ? slices_.count * padded<S>(rows_ * units()) : 0),
+          seen_(call.dropout ? slices_.count * padded<S>(rows_ * width()) : 0),
           real_(slices_.count * padded<ForwardRow<S>>(rows_)),
           pointers_(slices_.count * padded<const S*>((2 + ahead()) * rows_)),
           targets_(slices_.count * padded<S*>(ahead() * rows_)),
@@ -153,6 +181,7 @@ public:
 
 private:
     Index units() const { return call_.layer.units; }
+    Index width() const { return call_.layer.outputs; }  // of h
     // The steps whose x are gathered at a time.
     Index ahead() const { return input_.beside ? 1 : chunk_; }
 
@@ -197,7 +226,7 @@ private:
         const Range rows = place.rows;
         const S** const h = pointers_.data() + place.own * padded<const S*>((2 + ahead()) * rows_);
         for (Index row = rows.begin; row < rows.end; ++row) {
-            h[row - rows.begin] = call_.state[0] + row * units();
+            h[row - rows.begin] = call_.state[0] + row * width();
             if (place.first() && has_memory(layer.cell) && call_.final_state[1] != call_.state[1]) {
                 copy(call_.final_state[1] + row * units(), call_.state[1] + row * units(), units());
             }
@@ -216,7 +245,7 @@ private:
         }
         if (!place.first()) return;
         for (Index row = rows.begin; row < rows.end; ++row) {
-            copy(call_.final_state[0] + row * units(), h[row - rows.begin], units());
+            copy(call_.final_state[0] + row * width(), h[row - rows.begin], width());
         }
     }
 
@@ -229,12 +258,15 @@ private:
                 upcoming.add(x_at(row, t), call_.layer.inputs);
             }
             if (call_.gates) upcoming.add(call_.gates + at * gates_ * H, gates_ * H);
-            if (call_.saved) upcoming.add(call_.saved + at * H, H);
-            upcoming.add(call_.outputs + at * H, H);
-            for (const Sequence<S>& zoneout : call_.options.zoneout)
-                if (zoneout.data) upcoming.add(share_at(zoneout, row, t), H);
+            if (call_.saved) upcoming.add(saved_at(at), saved_row(call_.layer).columns);
+            upcoming.add(call_.outputs + at * width(), width());
+            const auto& [zoneout_h, zoneout_c] = call_.options.zoneout;
+            if (zoneout_h.data) upcoming.add(share_at(zoneout_h, row, t), width());
+            if (zoneout_c.data) upcoming.add(share_at(zoneout_c, row, t), H);
         }
     }
+
+    S* saved_at(Index at) const { return call_.saved + at * saved_row(call_.layer).columns; }
 
     const S* x_at(Index row, Index t) const {
         return call_.x.data + row * call_.x.batch_stride + t * call_.x.time_stride;
@@ -252,23 +284,37 @@ private:
             }
         }
         input_.multiply(x, products, count, place);
+        if constexpr (std::is_same_v<Input, InputProduct<S>>) {
+            if (call_.layer.layer_norm) normalize_inputs(place, first, last);
+        }
         place.crew.barrier();
+    }
+
+    void normalize_inputs(const Place& place, Index first, Index last) const {
+        for (Index row = place.rows.begin; row < place.rows.end; ++row) {
+            for (Index step = first; step < last; ++step) {
+                const Index t = time_at(call_.layer, step);
+                if (!is_real(call_.mask, call_.layer, row, t)) continue;
+                input_.normalize(product_at(place, row, step, first),
+                                 call_.saved ? saved_at(row * call_.layer.time + t) : nullptr);
+            }
+        }
     }
 
     void run_step(const Place& place, Index step, Index first_step, const S** h, const S** seen,
                   const S** x, Upcoming& upcoming) const {
-        const Index H = units(), t = time_at(call_.layer, step);
+        const Index H = units(), P = width(), t = time_at(call_.layer, step);
         ForwardRow<S>* const real = real_.data() + place.own * padded<ForwardRow<S>>(rows_);
         Index count = 0;
         for (Index row = place.rows.begin; row < place.rows.end; ++row) {
             const Index at = row * call_.layer.time + t;
             const S*& before = h[row - place.rows.begin];
-            S* const outputs = call_.outputs + at * H;
+            S* const outputs = call_.outputs + at * P;
             S* const gates = call_.gates ? call_.gates + at * gates_ * H : nullptr;
-            S* const saved = call_.saved ? call_.saved + at * H : nullptr;
+            S* const saved = call_.saved ? saved_at(at) : nullptr;
             S* const c = call_.final_state[1] ? call_.final_state[1] + row * H : nullptr;
             if (is_real(call_.mask, call_.layer, row, t)) {
-                const S* const dropout = call_.dropout ? call_.dropout + row * H : nullptr;
+                const S* const dropout = call_.dropout ? call_.dropout + row * P : nullptr;
                 const S* const product = product_at(place, row, step, first_step);
                 seen[count] = dropout ? dropped(place.own, count, before, dropout) : before;
                 x[count] = x_at(row, t);
@@ -282,10 +328,10 @@ private:
                                  share_at(call_.options.zoneout[0], row, t),
                                  share_at(call_.options.zoneout[1], row, t)};
             } else if (place.first()) {
-                copy(outputs, before, H);
+                copy(outputs, before, P);
                 if (gates) clear(gates, gates_ * H);
+                if (saved) clear(saved, saved_row(call_.layer).columns);
                 if (saved && c) copy(saved, c, H);
-                if (saved && !c) clear(saved, H);
             }
             before = outputs;
         }
@@ -293,8 +339,8 @@ private:
     }
 
     const S* dropped(int slice, Index row, const S* h, const S* dropout) const {
-        S* const seen = seen_.data() + slice * padded<S>(rows_ * units()) + row * units();
-        for_vectors<S>(units(), [&](Index unit, int count) {
+        S* const seen = seen_.data() + slice * padded<S>(rows_ * width()) + row * width();
+        for_vectors<S>(width(), [&](Index unit, int count) {
             store(seen + unit, load(h + unit, count) * load(dropout + unit, count), count);
         });
         return seen;
@@ -308,7 +354,7 @@ private:
     const Input input_;
     const Index chunk_;
     const Buffer<S> products_;          // (slices, chunk, rows, GH), where the gates are not wanted
-    const Buffer<S> seen_;              // (slices, rows, H): h with dropout
+    const Buffer<S> seen_;              // (slices, rows, P): h with dropout
     const Buffer<ForwardRow<S>> real_;  // (slices, rows)
     const Buffer<const S*> pointers_;   // (slices, (2 + ahead) rows): h, seen, x
     const Buffer<S*> targets_;          // (slices, ahead rows)

@@ -5,22 +5,25 @@
 
 #pragma once
 
+#include "gain_sums.h"
 #include "peephole_gradient.h"
 
 namespace gatewise::GATEWISE_ISA {
 
-// What of a step's state its cotangents are multiplied by: nothing, the h that its recurrent
-// product saw (d h), or that h times the reset gate.
-enum class Seen { nothing, state, reset_state };
+// What of a step its cotangents are multiplied by: nothing, the h that its recurrent product saw
+// (d h), that h times the reset gate, or what its projection multiplied.
+enum class Seen { nothing, state, reset_state, shown };
 
-// One product left^T right, summed over steps; `right` is dL/dP. The left side is x, a one whose
-// result is the bias's gradient, and the state, side by side, each of them if it is asked for.
+// One product left^T right, summed over steps; `right` is a part of the rows of grad_product. The
+// left side is x, a one whose result is the bias's gradient, and what was seen, side by side, each
+// of them if it is asked for.
 struct WeightProduct {
     bool with_input;
     bool with_bias[2];  // of x W, and of h U where that has its own
     Seen seen;
-    Index first_gate, last_gate;  // of the right side
-    bool times_reset;             // the right side is a candidate's, multiplied by r
+    Range right;       // columns of a row of grad_product
+    bool times_reset;  // the right side is a candidate's, multiplied by r
+    Index origin = 0;  // the column of a row of grad_product that is column 0 of the result
 
     bool with_one() const { return with_bias[0] || with_bias[1]; }
 };
@@ -61,6 +64,7 @@ public:
                     const Member member = {int((task + product) % parts), int(parts)};
                     run_product(products_[product], group, member, workplace);
                 }
+                if (call_.layer.layer_norm) sum_gains(group, Member{int(task % parts), int(parts)});
             }
         });
     }
@@ -73,8 +77,14 @@ private:
     static constexpr Index depth = most_factors * numbers<F>;  // steps of a block
 
     Index units() const { return call_.layer.units; }
+    Index width() const { return call_.layer.outputs; }  // of h
     Index columns() const { return gates_ * units(); }
-    Index most_results() const { return call_.layer.inputs + 1 + units(); }
+    Index most_columns() const { return larger(columns(), width()); }
+    Index most_results() const { return larger(call_.layer.inputs + 1 + width(), units()); }
+    // A step's row of grad_product.
+    const S* row(Index step) const {
+        return call_.grad_product + step * gradient_row(call_.layer).columns;
+    }
     // An odd number of cache lines, so that the steps of one column spread over the sets of the
     // cache.
     static Index odd_lines(Index count) {
@@ -93,14 +103,14 @@ private:
               rows(numbers<F> > 1 ? numbers<F> * rows_stride : 0),
               pointers(sums.most_results()),
               lines(Upcoming::most_lines(
-                  4 * depth,
-                  larger(most_columns(sums, parts), larger(sums.call_.layer.inputs, sums.units())) *
-                      Index(sizeof(S)))) {
+                  4 * depth, larger(most_columns(sums, parts),
+                                    larger(sums.call_.layer.inputs, sums.most_results())) *
+                                 Index(sizeof(S)))) {
             for (Index row = 0; row < sums.most_results(); ++row)
                 pointers.data()[row] = left.data() + row;
         }
         static Index most_columns(const WeightGradientSums& sums, Index parts) {
-            const Index tiles = (sums.columns() + Panel::tile_units - 1) / Panel::tile_units;
+            const Index tiles = (sums.most_columns() + Panel::tile_units - 1) / Panel::tile_units;
             return (tiles + parts - 1) / parts * Panel::tile_units;
         }
 
@@ -124,28 +134,39 @@ private:
         const Index parts =
             larger(groups_, (columns() + Panel::tile_units - 1) / Panel::tile_units);
         return useful_threads(call_.layer.threads, parts,
-                              steps * double(columns()) * double(call_.layer.inputs + units()));
+                              steps * double(columns()) * double(call_.layer.inputs + width()));
     }
 
     void list_products(Homes homes) {
         const bool bias = call_.grad_bias != nullptr;
+        const GradientRow row = gradient_row(call_.layer);
+        const Range gates = {0, columns()}, update_and_reset = {0, 2 * units()};
+        const Range candidate = {2 * units(), columns()};
         const auto add = [&](WeightProduct product) { products_[products_count_++] = product; };
+        const auto add_whole = [&](bool with_input, Seen seen, Index first, Index count) {
+            add({with_input, {false, false}, seen, {first, first + count}, false, first});
+        };
+        if (call_.layer.projected) add_whole(false, Seen::shown, row.hidden, width());
+        if (call_.layer.layer_norm) {
+            add_whole(true, Seen::nothing, row.input, columns());
+            return add_whole(false, Seen::state, row.recurrent, columns());
+        }
         switch (call_.layer.cell) {
             case Cell::lstm:
             case Cell::cifg:
-            case Cell::simple_rnn: return add({true, {bias, false}, Seen::state, 0, gates_, false});
+            case Cell::simple_rnn: return add({true, {bias, false}, Seen::state, gates, false});
             case Cell::gru_reset_after:
                 if (homes == Homes::shared) {
-                    add({true, {bias, bias}, Seen::state, 0, 2, false});
-                    add({true, {bias, false}, Seen::nothing, 2, 3, false});
+                    add({true, {bias, bias}, Seen::state, update_and_reset, false});
+                    add({true, {bias, false}, Seen::nothing, candidate, false});
                 } else {
-                    add({true, {bias, false}, Seen::nothing, 0, gates_, false});
-                    add({false, {false, bias}, Seen::state, 0, 2, false});
+                    add({true, {bias, false}, Seen::nothing, gates, false});
+                    add({false, {false, bias}, Seen::state, update_and_reset, false});
                 }
-                return add({false, {false, bias}, Seen::state, 2, 3, true});
+                return add({false, {false, bias}, Seen::state, candidate, true});
             case Cell::gru_reset_before:
-                add({true, {bias, false}, Seen::state, 0, 2, false});
-                return add({true, {bias, false}, Seen::reset_state, 2, 3, false});
+                add({true, {bias, false}, Seen::state, update_and_reset, false});
+                return add({true, {bias, false}, Seen::reset_state, candidate, false});
         }
     }
 
@@ -172,7 +193,7 @@ private:
     // One group's product, for this member's share of the column tiles.
     void run_product(const WeightProduct& product, Index group, Member member,
                      const Workplace& workplace) const {
-        const Index first = product.first_gate * units(), end = product.last_gate * units();
+        const auto [first, end] = product.right;
         const Range tiles =
             share(member, (end - first + Panel::tile_units - 1) / Panel::tile_units);
         const Range columns = {first + tiles.begin * Panel::tile_units,
@@ -201,14 +222,27 @@ private:
         }
     }
 
+    // One group's gradients of b and of the gains, for this member's share of their columns.
+    void sum_gains(Index group, Member member) const {
+        GainSums<S> sums(call_, group, member);
+        const Index last_step = group_ends_.data()[group];
+        for (Index at = group == 0 ? 0 : group_ends_.data()[group - 1]; at < last_step; ++at) {
+            const Index step = steps_.data()[at];
+            sums.add(row(step), call_.saved + step * saved_row(call_.layer).columns);
+        }
+    }
+
     // What a block of steps will read.
     void announce(const WeightProduct& product, Range columns, const Index* steps, Index count,
                   Upcoming& upcoming) const {
         for (Index step = 0; step < count; ++step) {
-            upcoming.add(call_.grad_product + steps[step] * this->columns() + columns.begin,
-                         columns.end - columns.begin);
+            upcoming.add(row(steps[step]) + columns.begin, columns.end - columns.begin);
             if (product.with_input) upcoming.add(x_at(steps[step]), call_.layer.inputs);
-            if (product.seen != Seen::nothing) upcoming.add(h_before(steps[step]), units());
+            if (product.seen == Seen::shown) {
+                upcoming.add(shown(steps[step]), units());
+            } else if (product.seen != Seen::nothing) {
+                upcoming.add(h_before(steps[step]), width());
+            }
             if (product.seen == Seen::reset_state) upcoming.add(reset_at(steps[step]), units());
             if (product.times_reset) {
                 upcoming.add(reset_at(steps[step]) + columns.begin - 2 * units(),
@@ -226,17 +260,22 @@ private:
 
     const S* h_before(Index step) const {
         const Index row = step / call_.layer.time, t = step % call_.layer.time;
-        if (t == time_at(call_.layer, 0)) return call_.state + row * units();
-        return call_.outputs + (step + (call_.layer.reverse ? 1 : -1)) * units();
+        if (t == time_at(call_.layer, 0)) return call_.state + row * width();
+        return call_.outputs + (step + (call_.layer.reverse ? 1 : -1)) * width();
     }
+
+    // What a step's projection multiplied.
+    const S* shown(Index step) const { return row(step) + gradient_row(call_.layer).shown; }
 
     Index results_of(const WeightProduct& product) const {
         return (product.with_input ? call_.layer.inputs : 0) + (product.with_one() ? 1 : 0) +
-               (product.seen == Seen::nothing ? 0 : units());
+               (product.seen == Seen::nothing ? 0
+                : product.seen == Seen::shown ? units()
+                                              : width());
     }
 
     // Where row `row` of a product's results goes: to a row of W's gradient, the bias's row `bias`,
-    // or a row of U's.
+    // or a row of U's or the projection's.
     S* home(const WeightProduct& product, Index group, Index row, Index bias) const {
         const Index inputs = product.with_input ? call_.layer.inputs : 0;
         if (row < inputs) return call_.grad_W + (group * inputs + row) * columns();
@@ -245,17 +284,20 @@ private:
             const Index rows = call_.layer.cell == Cell::gru_reset_after ? 2 : 1;
             return call_.grad_bias + (group * rows + bias) * columns();
         }
-        return call_.grad_U + (group * units() + row - (product.with_one() ? 1 : 0)) * columns();
+        row -= product.with_one() ? 1 : 0;
+        if (product.seen == Seen::shown)
+            return call_.grad_projection + (group * units() + row) * width();
+        return call_.grad_U + (group * width() + row) * columns();
     }
 
     void write_result(const WeightProduct& product, Index group, Index row, Index column,
                       const S* from, Index count) const {
         const bool both = product.with_bias[0] && product.with_bias[1];
         const Index first = product.with_bias[0] || !product.with_one() ? 0 : 1;
-        S* const to = home(product, group, row, first);
-        copy(to + column, from, count);
+        S* const to = home(product, group, row, first) + column - product.origin;
+        copy(to, from, count);
         const bool is_one = row == (product.with_input ? call_.layer.inputs : 0);
-        if (both && is_one) copy(to + columns() + column, from, count);
+        if (both && is_one) copy(to + columns(), from, count);
     }
 
     void add_block(const WeightProduct& product, Range columns, const Index* steps, Index count,
@@ -281,19 +323,20 @@ private:
     }
 
     void copy_left(const WeightProduct& product, Index step, S* to) const {
-        const Index row = step / call_.layer.time, H = units();
+        const Index row = step / call_.layer.time, P = width();
         if (product.with_input) {
             copy(to, x_at(step), call_.layer.inputs);
             to += call_.layer.inputs;
         }
         if (product.with_one()) *to++ = S(1);
         if (product.seen == Seen::nothing) return;
+        if (product.seen == Seen::shown) return copy(to, shown(step), units());
         const S* const h = h_before(step);
         const bool reset = product.seen == Seen::reset_state;
-        if (!reset && call_.dropout == nullptr) return copy(to, h, H);
-        for_vectors<S>(H, [&](Index unit, int count) {
+        if (!reset && call_.dropout == nullptr) return copy(to, h, P);
+        for_vectors<S>(P, [&](Index unit, int count) {
             Vector<S> seen = load(h + unit, count);
-            if (call_.dropout) seen *= load(call_.dropout + row * H + unit, count);
+            if (call_.dropout) seen *= load(call_.dropout + row * P + unit, count);
             if (reset) seen *= load(reset_at(step) + unit, count);
             store(to + unit, seen, count);
         });
@@ -302,7 +345,7 @@ private:
     // dL/dP of one step, its columns from `first` on, into the panels.
     void copy_right(const WeightProduct& product, Index first, Index step, const Panel& panel,
                     Index place) const {
-        const S* const from = call_.grad_product + step * columns() + first;
+        const S* const from = row(step) + first;
         const S* const r = product.times_reset ? reset_at(step) + first - 2 * units() : nullptr;
         for (Index tile = 0; tile < panel.tiles(); ++tile) {
             const int vectors = panel.vectors(tile);
@@ -347,8 +390,7 @@ private:
     }
 
     void copy_cotangents(const WeightProduct& product, Range columns, Index step, S* to) const {
-        const S* const from = call_.grad_product + step * this->columns();
-        copy(to, from + columns.begin, columns.end - columns.begin);
+        copy(to, row(step) + columns.begin, columns.end - columns.begin);
         if (!product.times_reset) return;
         const S* const r = reset_at(step) - 2 * units();
         for (Index column = columns.begin; column < columns.end; ++column)
@@ -373,6 +415,7 @@ void input_gradient_of(const InputGradient<Sum<F>>& call) {
     const Index blocks = (rows + block - 1) / block;
     const int threads = useful_threads(layer.threads, blocks,
                                        double(rows) * double(columns) * double(layer.inputs));
+    const GradientRow row_of = gradient_row(layer);
     const PlainBuffer<F> W(columns, layer.inputs);
     parallel(threads, [&](Member member) {
         pack(*W, transposed(call.W), 0, member);
@@ -383,7 +426,7 @@ void input_gradient_of(const InputGradient<Sum<F>>& call) {
             const S* pointers[block];
             const Index count = smaller(block, rows - first);
             for (Index row = 0; row < count; ++row)
-                pointers[row] = call.grad_product + (first + row) * columns;
+                pointers[row] = call.grad_product + (first + row) * row_of.columns + row_of.input;
             multiply(
                 *W, Rows<S>{pointers, count}, FromZero<S, 1>{},
                 [&](Index row, Index unit, int width, const S* sums) {

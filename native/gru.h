@@ -146,7 +146,7 @@ public:
         : activations_(activations),
           call_(call),
           rows_(slices_of(call).most_rows()),
-          U_(call.path, call.U, 0, 3, call.layer.units),
+          U_(call.path, call.U, 0, 3, call.layer),
           recurrent_(slices_of(call).count * padded<S>(rows_ * 3 * call.layer.units)) {}
 
     void pack(Member member) const { U_.pack(member); }
@@ -276,10 +276,9 @@ public:
     GruBeforeBackward(const BackwardScan<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
-          U_gates_(call.path, call.U, 0, 2, call.layer.units),
-          U_candidate_(call.path == Path::full ? Path::cell : call.path, call.U, 2, 1,
-                       call.layer.units),
-          U_reset_(Path::full, call.U, 2, 1, call.layer.units) {}
+          U_gates_(call.path, call.U, 0, 2, call.layer),
+          U_candidate_(call.path == Path::full ? Path::cell : call.path, call.U, 2, 1, call.layer),
+          U_reset_(Path::full, call.U, 2, 1, call.layer) {}
 
     void pack(Member member) const {
         U_gates_.pack(member);

@@ -1,7 +1,8 @@
 // The contract of the native kernels: what goes in, what comes out, who owns it.
 //
 // Sizes: B batch, T time, I inputs, H units, G gates (LSTM 4: i f g o, or with coupled gates 3:
-// f g o; GRU 3: z r h; simple RNN 1), P peepholes (LSTM 3: i f o, or 2: f o).
+// f g o; GRU 3: z r h; simple RNN 1), P the width of h: that of its projection, and H where it is
+// not projected.
 // S is float or double. Unless a stride is named, arrays are contiguous in the order written.
 // Every pointer is borrowed for the call. Outputs may hold anything on entry, are wholly written,
 // and overlap neither an input nor each other. A null pointer is allowed where the comment says so.
@@ -30,9 +31,12 @@ struct Layer {
     Activation activation;            // of the candidate, and of an LSTM's c
     Activation recurrent_activation;  // of the gates
     bool reverse;                     // process t = T-1 ... 0; arrays stay indexed by their own t
+    bool projected;                   // LSTM: h' = (o squash(c')) projection
+    bool layer_norm;                  // LSTM: x W, h U and the c that is shown are normalized
     Index batch, time, inputs, units;
+    Index outputs;        // P
     int threads;          // at most this many; the bits of the result do not depend on it
-    Precision precision;  // bfloat16 for a scalar of float alone
+    Precision precision;  // bfloat16 for a scalar of float alone, without the two options above
 };
 
 // Element (row, column) of a matrix is data[row * row_stride + column * column_stride].
@@ -49,50 +53,66 @@ struct Sequence {
     Index batch_stride, time_stride;
 };
 
-// What a cell does beside its equation; nothing, unless it says otherwise. The memory c and so the
-// first two are an LSTM's alone, coupled gates or not.
+// The weights of a layer with layer_norm; null without.
 template <class S>
-struct Options {
-    const S* peephole;       // (P, H), rows i f o, or f o with coupled gates; null: none
-    S cell_clip;             // c stays within +-cell_clip; 0: as it is
-    Sequence<S> zoneout[2];  // (B, T, H) for h and for c: the share of the state that stays as it
-                             // was before the step; strides may be 0; null data: nothing stays
+struct LayerNorm {
+    const S *input_gain, *recurrent_gain;  // (GH) each
+    const S *cell_gain, *cell_bias;        // (H) each
 };
 
+// What a cell does beside its equation; nothing, unless it says otherwise. All but zoneout of h are
+// an LSTM's alone, coupled gates or not.
+template <class S>
+struct Options {
+    const S* peephole;       // (3, H), rows i f o, or (2, H), f o, with coupled gates; null: none
+    S cell_clip;             // c stays within +-cell_clip; 0: as it is
+    Sequence<S> zoneout[2];  // (B, T, P) for h and (B, T, H) for c: the share of the state that
+                             // stays as it was before the step; strides may be 0; null data: none
+    Matrix<S> projection;    // (H, P), of a projected layer
+    LayerNorm<S> norm;
+};
+
+// A row of V numbers is what a step saves beside the gates: an LSTM's c (H), or h U_h + b'_h (H) of
+// a GRU with reset_after; nothing of other cells. With layer_norm there follow the normalized h U
+// and x W (GH each) and the normalized c' (H), before their gains, and a line of 16 of which three
+// are used: their factors, 1 / sqrt(variance + epsilon).
 template <class S>
 struct Forward {
     Layer layer;
     Sequence<S> x;      // (B, T, I)
     Matrix<S> W;        // (I, GH)
-    Matrix<S> U;        // (H, GH)
+    Matrix<S> U;        // (P, GH)
     const S* bias;      // (GH), GRU with reset_after (2, GH); null: none
-    const S* state[2];  // (B, H) each: h, and an LSTM's c
+    const S* state[2];  // h (B, P), and an LSTM's c (B, H)
     const bool* mask;   // (B, T), true where a step is real; null: everywhere
-    const S* dropout;   // (B, H), multiplies h in the recurrent product; null: ones
-    S* outputs;         // (B, T, H): h after step t
-    S* final_state[2];  // (B, H) each: h, and an LSTM's c, after the last processed step; may be
+    const S* dropout;   // (B, P), multiplies h in the recurrent product; null: ones
+    S* outputs;         // (B, T, P): h after step t
+    S* final_state[2];  // h (B, P), and an LSTM's c (B, H), after the last processed step; may be
                         // the memory of `state`
     S* gates;           // (B, T, GH) activated, zero at masked steps; null: not wanted
-    S* saved;  // (B, T, H): LSTM c, GRU with reset_after h U_h + b'_h; null with gates, or by cell
+    S* saved;           // (B, T, V); null with gates, or by cell
     Options<S> options;
 };
 
+// A row of R numbers is what a step's way back leaves to the weights' gradients: dL/dP (GH); with
+// layer_norm dL/d(h U) (GH), dL/dn of the normalized c' = n (H) and dL/d(x W) (GH); and of a
+// projected layer dL/dh (P), all that reaches h after the step, and o squash(c') (H).
 template <class S>
 struct BackwardScan {
     Layer layer;
-    const S* grad_outputs;   // (B, T, H); null: zeros
-    const S* grad_final[2];  // (B, H) each; null: zeros
-    const S* outputs;        // (B, T, H), gates and saved: as the forward pass wrote them
+    const S* grad_outputs;   // (B, T, P); null: zeros
+    const S* grad_final[2];  // (B, P), (B, H); null: zeros
+    const S* outputs;        // (B, T, P), gates and saved: as the forward pass wrote them
     const S* gates;          // (B, T, GH)
-    const S* saved;          // (B, T, H); null where the cell has none
-    Matrix<S> U;             // (H, GH)
-    const S* state[2];       // (B, H) each
+    const S* saved;          // (B, T, V); null where the cell has none
+    Matrix<S> U;             // (P, GH)
+    const S* state[2];       // (B, P), (B, H)
     const bool* mask;        // (B, T); null: every step is real
-    const S* dropout;        // (B, H); null: ones
+    const S* dropout;        // (B, P); null: ones
     const S* scale;          // (T): factor on what step t hands to the step before it; null: ones
     Path path;               // which way the cotangent may take through U
-    S* grad_product;         // (B, T, GH): dL/dP, zero at masked steps
-    S* grad_state[2];        // (B, H) each: cotangents of the initial state
+    S* grad_product;         // (B, T, R): dL/dP, zero at masked steps
+    S* grad_state[2];        // (B, P), (B, H): cotangents of the initial state
     S* norms;  // (B, T, states): ||dL/dh_t||, and an LSTM's ||dL/dc_t||; null: not wanted
     Options<S> options;
 };
@@ -104,25 +124,27 @@ struct WeightGradient {
     Layer layer;
     Reduce reduce;
     Sequence<S> x;          // (B, T, I)
-    const S* outputs;       // (B, T, H)
+    const S* outputs;       // (B, T, P)
     const S* gates;         // (B, T, GH)
-    const S* grad_product;  // (B, T, GH)
-    const S* state;         // (B, H): the initial h
+    const S* saved;         // (B, T, V), with layer_norm or peepholes
+    const S* grad_product;  // (B, T, R)
+    const S* state;         // (B, P): the initial h
     const bool* mask;       // (B, T); null: every step is real
-    const S* dropout;       // (B, H); null: ones
+    const S* dropout;       // (B, P); null: ones
     S* grad_W;              // (., I, GH)
-    S* grad_U;              // (., H, GH)
+    S* grad_U;              // (., P, GH)
     S* grad_bias;           // (., GH), GRU with reset_after (., 2, GH); null: no bias
-    const S* saved;         // (B, T, H) and
     const S* memory;        // (B, H), the initial c: of a cell with peepholes; else null
-    S* grad_peephole;       // (., P, H); null: none
+    S* grad_peephole;       // (., 3 or 2, H); null: none
+    S* grad_projection;     // (., H, P), of a projected layer
+    S* grad_norm[4];        // as LayerNorm, (., GH), (., GH), (., H), (., H); null without
     Options<S> options;
 };
 
 template <class S>
 struct InputGradient {
     Layer layer;
-    const S* grad_product;  // (B, T, GH)
+    const S* grad_product;  // (B, T, R)
     Matrix<S> W;            // (I, GH)
     S* grad_x;              // (B, T, I)
 };
@@ -225,7 +247,7 @@ template <class S>
 struct StreamStep {
     const S* x;        // (B, I)
     const bool* mask;  // (B), true where the step is real; null: in every row
-    S* outputs;        // (B, H)
+    S* outputs;        // (B, P)
 };
 
 // A layer that is fed step by step: its weights, packed once, and the place of its state. What is
@@ -263,8 +285,9 @@ struct Kernels {
     void (*input_gradient)(const InputGradient<S>&);
     void (*rmsprop)(const Rmsprop<S>&);
 
-    // Of the call, a stream takes the layer, W, U and bias, which it copies, and the options and
-    // `state`, which must outlive it: every step overwrites the state with what follows it.
+    // Of the call, a stream takes the layer and the weights, which it copies but for the peepholes,
+    // and the options and `state`, which must outlive it: every step overwrites the state with what
+    // follows it.
     Stream<S>* (*open_stream)(const Forward<S>&);
     void (*step_stream)(Stream<S>&, const StreamStep<S>&);
     void (*close_stream)(Stream<S>*);

@@ -28,11 +28,22 @@ template <class S, class Activations, class Options>
 struct LstmUpdate {
     using At = LstmPlaces<Options>;
 
+    // What a step hands to its h'; zoneout has kept nothing of this c'.
+    struct Remembered {
+        Vector<S> o, c;
+    };
+
     [[no_unique_address]] Activations activations;
     [[no_unique_address]] Options options;
     Index units;
 
     void operator()(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
+        const Remembered now = remember(at, unit, count, sums);
+        show(at, unit, count, now.o, now.c);
+    }
+
+    // Everything up to c', from the sums of the gates.
+    Remembered remember(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
         const Index H = units;
         const Activation squash = activations.activation, gate = activations.recurrent_activation;
         const Vector<S> before = load(at.c + unit, count);
@@ -49,16 +60,21 @@ struct LstmUpdate {
         const Vector<S> g = activate<S>(squash, load(sums + At::g * lanes<S>));
         const Vector<S> c = options.clip(fma(f, before, i * g));
         const Vector<S> o = activate<S>(gate, sees(At::o, At::peephole_o, c));
-        const Vector<S> h = o * activate<S>(squash, c);
         const Vector<S> kept = options.zone(at.share_c, at.c, c, unit, count);
         store(at.c + unit, kept, count);
-        store(at.outputs + unit, options.zone(at.share_h, at.h, h, unit, count), count);
-        if (at.gates == nullptr) return;
+        if (at.gates == nullptr) return {o, c};
         if constexpr (!At::coupled) store(at.gates + At::i * H + unit, i, count);
         store(at.gates + At::f * H + unit, f, count);
         store(at.gates + At::g * H + unit, g, count);
         store(at.gates + At::o * H + unit, o, count);
         store(at.saved + unit, kept, count);
+        return {o, c};
+    }
+
+    // h' = o squash(shown), of which zoneout may keep some as it was.
+    void show(const ForwardRow<S>& at, Index unit, int count, Vector<S> o, Vector<S> shown) const {
+        const Vector<S> h = o * activate<S>(activations.activation, shown);
+        store(at.outputs + unit, options.zone(at.share_h, at.h, h, unit, count), count);
     }
 };
 
@@ -70,6 +86,7 @@ class LstmForward {
 public:
     using Factor = F;
     static constexpr bool may_take_input = true;
+    static constexpr int gates = At::gates;
 
     LstmForward(const Forward<S>& call, Activations activations)
         : update_{activations, Options(call.layer, call.options), call.layer.units},
@@ -94,6 +111,22 @@ public:
             rows.upcoming, place.crew);
     }
 
+    // Calls `take(row, column, count, sum)` with each vector of h U.
+    template <class Take>
+    void multiply_recurrent(const Place& place, const ForwardRows<S>& rows,
+                            const Take& take) const {
+        const Index H = call_.layer.units;
+        multiply(
+            *U_, Rows<S>{rows.seen, rows.count}, FromZero<S, gates>{},
+            [&](Index row, Index unit, int count, const S* sums) {
+                for (int gate = 0; gate < gates; ++gate)
+                    take(row, gate * H + unit, count, load(sums + gate * lanes<S>));
+            },
+            rows.upcoming, place.crew);
+    }
+
+    const LstmUpdate<S, Activations, Options>& update() const { return update_; }
+
 private:
     const LstmUpdate<S, Activations, Options> update_;
     const Forward<S>& call_;
@@ -106,11 +139,13 @@ class LstmBackward {
     using At = LstmPlaces<Options>;
 
 public:
+    static constexpr int gates = At::gates;
+
     LstmBackward(const BackwardScan<S>& call, Activations activations)
         : activations_(activations),
           options_(call.layer, call.options),
           call_(call),
-          U_(call.path, call.U, 0, At::gates, call.layer.units) {}
+          U_(call.path, call.U, 0, At::gates, call.layer) {}
 
     void pack(Member member) const { U_.pack(member); }
 
@@ -123,6 +158,11 @@ public:
             rows.pointers[row] = at.grad_product;
         }
         place.crew.barrier();
+        multiply_recurrent(place, rows);
+    }
+
+    // Sends the cotangents at rows.pointers through U.
+    void multiply_recurrent(const Place& place, const BackwardRows<S>& rows) const {
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         const BackwardRow<S>& at = rows.row[row];
@@ -132,39 +172,77 @@ public:
                     });
     }
 
-private:
-    // Leaves grad_h as it is: zoneout passes some of it on when the product is done.
-    void differentiate(const BackwardRow<S>& at, Index unit, int count, S scale) const {
+    // c' before it was clipped.
+    Vector<S> unclipped(const BackwardRow<S>& at, Index unit, int count) const {
+        return options_.unclipped(load(at.saved + unit, count), [&] {
+            const Gates now = gates_of_step(at, unit, count);
+            return fma(now.f, load(at.c + unit, count), now.i * now.g);
+        });
+    }
+
+    // The part of dL/dc' that comes from the steps after it.
+    Vector<S> grad_memory(const BackwardRow<S>& at, Index unit, int count) const {
+        return options_.taken(at.share_c, load(at.grad_c + unit, count), unit, count);
+    }
+
+    Vector<S> clip(Vector<S> c) const { return options_.clip(c); }
+    Vector<S> squash(Vector<S> c) const { return activate<S>(activations_.activation, c); }
+
+    // Goes back through h' = o shown: stores dL/dP of o, and returns `grad` + the cotangent of what
+    // was squashed into `shown`. Leaves grad_h as it is: zoneout passes some of it on when the
+    // product is done.
+    Vector<S> differentiate_shown(const BackwardRow<S>& at, Index unit, int count, Vector<S> shown,
+                                  Vector<S> grad) const {
+        const Index H = call_.layer.units;
+        const Vector<S> o = load(at.gates + At::o * H + unit, count);
+        const Vector<S> grad_shown =
+            options_.taken(at.share_shown, load(at.grad_shown + unit, count), unit, count);
+        if (at.shown) store(at.shown + unit, o * shown, count);
+        store(at.grad_product + At::o * H + unit,
+              grad_shown * shown * slope<S>(activations_.recurrent_activation, o), count);
+        return fma(grad_shown * o, slope<S>(activations_.activation, shown), grad);
+    }
+
+    // Goes back through c', from all of dL/dc' but what comes through the peephole of o.
+    void differentiate_memory(const BackwardRow<S>& at, Index unit, int count, Vector<S> unclipped,
+                              Vector<S> grad_c, S scale) const {
         const Index H = call_.layer.units;
         const Activation squash = activations_.activation, gate = activations_.recurrent_activation;
-        const Vector<S> f = load(at.gates + At::f * H + unit, count);
-        const Vector<S> g = load(at.gates + At::g * H + unit, count);
-        const Vector<S> o = load(at.gates + At::o * H + unit, count);
-        const Vector<S> i = At::coupled ? S(1) - f : load(at.gates + At::i * H + unit, count);
+        const Gates now = gates_of_step(at, unit, count);
         const Vector<S> before = load(at.c + unit, count);
-        const Vector<S> unclipped =
-            options_.unclipped(load(at.saved + unit, count), [&] { return fma(f, before, i * g); });
-        const Vector<S> squashed = activate<S>(squash, options_.clip(unclipped));
-        const Vector<S> grad_h =
-            options_.taken(at.share_h, load(at.grad_h + unit, count), unit, count);
-        const Vector<S> product_o = grad_h * squashed * slope<S>(gate, o);
-        Vector<S> grad_c = options_.taken(at.share_c, load(at.grad_c + unit, count), unit, count);
-        grad_c = fma(grad_h * o, slope<S>(squash, squashed), grad_c);
-        grad_c = options_.seen(At::peephole_o, product_o, grad_c, unit, count);
+        grad_c = options_.seen(At::peephole_o, load(at.grad_product + At::o * H + unit, count),
+                               grad_c, unit, count);
         grad_c = options_.clipped(unclipped, grad_c);
         const Vector<S> product_f =
-            grad_c * (At::coupled ? before - g : before) * slope<S>(gate, f);
-        Vector<S> passed = options_.seen(At::peephole_f, product_f, grad_c * f, unit, count);
+            grad_c * (At::coupled ? before - now.g : before) * slope<S>(gate, now.f);
+        Vector<S> passed = options_.seen(At::peephole_f, product_f, grad_c * now.f, unit, count);
         if constexpr (!At::coupled) {
-            const Vector<S> product_i = grad_c * g * slope<S>(gate, i);
+            const Vector<S> product_i = grad_c * now.g * slope<S>(gate, now.i);
             store(at.grad_product + At::i * H + unit, product_i, count);
             passed = options_.seen(At::peephole_i, product_i, passed, unit, count);
         }
         store(at.grad_product + At::f * H + unit, product_f, count);
-        store(at.grad_product + At::g * H + unit, grad_c * i * slope<S>(squash, g), count);
-        store(at.grad_product + At::o * H + unit, product_o, count);
+        store(at.grad_product + At::g * H + unit, grad_c * now.i * slope<S>(squash, now.g), count);
         passed = options_.past(at.share_c, passed, at.grad_c, unit, count);
         store(at.grad_c + unit, passed * scale, count);
+    }
+
+private:
+    struct Gates {
+        Vector<S> i, f, g;
+    };
+    Gates gates_of_step(const BackwardRow<S>& at, Index unit, int count) const {
+        const Index H = call_.layer.units;
+        const Vector<S> f = load(at.gates + At::f * H + unit, count);
+        const Vector<S> i = At::coupled ? S(1) - f : load(at.gates + At::i * H + unit, count);
+        return {i, f, load(at.gates + At::g * H + unit, count)};
+    }
+
+    void differentiate(const BackwardRow<S>& at, Index unit, int count, S scale) const {
+        const Vector<S> c = unclipped(at, unit, count);
+        const Vector<S> grad_c =
+            differentiate_shown(at, unit, count, squash(clip(c)), grad_memory(at, unit, count));
+        differentiate_memory(at, unit, count, c, grad_c, scale);
     }
 
     [[no_unique_address]] const Activations activations_;

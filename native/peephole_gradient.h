@@ -36,6 +36,7 @@ public:
 
 private:
     Index peepholes() const { return gates_ - 1; }
+    const S* saved(Index at) const { return call_.saved + at * saved_row(call_.layer).columns; }
 
     // The results of the group that a step belongs to, (P, H).
     S* results(Index row, Index t) const {
@@ -59,10 +60,9 @@ private:
     void add(Index row, Index t, Range units) const {
         const Layer& layer = call_.layer;
         const Index H = layer.units, at = row * layer.time + t;
-        const S* const before = t == time_at(layer, 0)
-                                    ? call_.memory + row * H
-                                    : call_.saved + (at + (layer.reverse ? 1 : -1)) * H;
-        const S* const grad = call_.grad_product + at * gates_ * H;
+        const S* const before =
+            t == time_at(layer, 0) ? call_.memory + row * H : saved(at + (layer.reverse ? 1 : -1));
+        const S* const grad = call_.grad_product + at * gradient_row(layer).columns;
         S* const to = results(row, t);
         for_vectors<S>(units, [&](Index unit, int count) {
             const Vector<S> c = load(before + unit, count);
@@ -80,8 +80,7 @@ private:
     // c' as o saw it. Zoneout keeps some of the c before in what was saved, but not in this.
     Vector<S> after(Index at, Index unit, int count, Vector<S> before) const {
         const Index H = call_.layer.units;
-        if (call_.options.zoneout[1].data == nullptr)
-            return load(call_.saved + at * H + unit, count);
+        if (call_.options.zoneout[1].data == nullptr) return load(saved(at) + unit, count);
         const S* const gates = call_.gates + at * gates_ * H + unit;
         const Vector<S> f = load(gates + (gates_ - 3) * H, count);
         const Vector<S> g = load(gates + (gates_ - 2) * H, count);

@@ -22,6 +22,39 @@ GATEWISE_INLINE bool has_memory(Cell cell) {
     return cell == Cell::lstm || cell == Cell::cifg;
 }
 
+// Where the parts of a row of BackwardScan::grad_product begin, and how many numbers it has.
+struct GradientRow {
+    Index recurrent, cell, input, hidden, shown, columns;
+};
+
+GATEWISE_INLINE GradientRow gradient_row(const Layer& layer) {
+    const Index H = layer.units, columns = gates_of(layer.cell) * H;
+    GradientRow row = {0, columns, 0, columns, columns, columns};
+    if (layer.layer_norm) {
+        row.recurrent = columns;
+        row.cell = row.recurrent + columns;
+        row.input = row.cell + H;
+        row.columns = row.hidden = row.input + columns;
+    }
+    if (layer.projected) {
+        row.shown = row.hidden + layer.outputs;
+        row.columns = row.shown + H;
+    }
+    return row;
+}
+
+// The same of a row of Forward::saved; `statistics` are three numbers.
+struct SavedRow {
+    Index recurrent, input, cell, statistics, columns;
+};
+
+GATEWISE_INLINE SavedRow saved_row(const Layer& layer) {
+    const Index H = layer.units, columns = gates_of(layer.cell) * H;
+    if (!layer.layer_norm) return {H, H, H, H, H};
+    const Index cell = H + 2 * columns;
+    return {H, H + columns, cell, cell + H, cell + H + 16};
+}
+
 // The time index of a processing step.
 GATEWISE_INLINE Index time_at(const Layer& layer, Index step) {
     return layer.reverse ? layer.time - 1 - step : step;
@@ -124,25 +157,27 @@ GATEWISE_INLINE Slices slices_of(const Layer& layer, bool may_meet) {
     constexpr Index fewest_units = 64;         // of each thread
     const double gates = double(gates_of(layer.cell) * layer.units);
     const double work =
-        double(layer.batch) * double(layer.time) * gates * double(layer.inputs + layer.units);
+        double(layer.batch) * double(layer.time) * gates * double(layer.inputs + layer.outputs);
     const int by_rows = useful_threads(layer.threads, layer.batch, work);
     const int crew = useful_threads(layer.threads, layer.units / fewest_units, work);
-    const bool near = gates * double(layer.units) * sizeof(float) <= double(far_bytes);
+    const bool near = gates * double(layer.outputs) * sizeof(float) <= double(far_bytes);
     const bool few_rows = layer.batch < crew * (near ? 4 : 12);
-    const double step = double(layer.batch) * gates * double(layer.units) / crew;
+    const double step = double(layer.batch) * gates * double(layer.outputs) / crew;
     if (may_meet && crew > 1 && few_rows && step >= worth_meeting) return {layer.batch, crew, true};
     return {layer.batch, by_rows, false};
 }
 
+// Rows that are normalized are not taken apart.
 template <class S>
 GATEWISE_INLINE Slices slices_of(const Forward<S>& call) {
-    return slices_of(call.layer, true);
+    return slices_of(call.layer, !call.layer.layer_norm);
 }
 
-// The norms of whole rows and the ways past U are not taken apart.
+// Neither are the norms of whole rows and the ways past U.
 template <class S>
 GATEWISE_INLINE Slices slices_of(const BackwardScan<S>& call) {
-    return slices_of(call.layer, call.path == Path::full && call.norms == nullptr);
+    return slices_of(call.layer,
+                     !call.layer.layer_norm && call.path == Path::full && call.norms == nullptr);
 }
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -51,7 +51,7 @@ class SimpleRnnBackward {
 
 public:
     SimpleRnnBackward(const BackwardScan<S>& call, Activations activations)
-        : activations_(activations), call_(call), U_(call.path, call.U, 0, 1, call.layer.units) {}
+        : activations_(activations), call_(call), U_(call.path, call.U, 0, 1, call.layer) {}
 
     void pack(Member member) const { U_.pack(member); }
 

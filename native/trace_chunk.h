@@ -116,8 +116,8 @@ private:
     void run_product(const WeightProduct& product, Index row, Member member,
                      const Workplace& place) const {
         // On the cell path an LSTM's c owes nothing to the output gate.
-        const Index last_gate = first_ == 1 ? 3 : product.last_gate, H = call_.layer.units;
-        const Index first = product.first_gate * H, end = last_gate * H;
+        const Index first = product.right.begin;
+        const Index end = first_ == 1 ? 3 * call_.layer.units : product.right.end;
         const Range tiles =
             share(member, (end - first + Panel::tile_units - 1) / Panel::tile_units);
         const Index* const steps = sums_[0].steps_.data();

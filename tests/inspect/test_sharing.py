@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import gatewise.nn
 from gatewise import losses
 from gatewise.cells import GATES, WeightSet, gate_slice
-from gatewise.errors import InputError, NonFiniteError, UnsupportedError
+from gatewise.errors import InputError, NonFiniteError
 from gatewise.inspect import contributions as contributions_module
 from gatewise.inspect import measure_sharing, render_sharing
 from gatewise.layers import GRU, LSTM, Bidirectional, Dense, SimpleRNN
@@ -403,12 +403,6 @@ def test_padding_may_be_nan() -> None:
     x[1, 3:] = float("nan")
     dirty = measure_sharing(Chain(layer), (x, mask), y, loss="mse")
     assert np.array_equal(clean.sets[0].uses[0].totals, dirty.sets[0].uses[0].totals)
-
-
-def test_a_projected_lstm_is_refused() -> None:
-    model = Torchlike(gatewise.nn.LSTM(3, 4, proj_size=2, batch_first=True))
-    with pytest.raises(UnsupportedError, match=r"'recurrent' .* ran its kernel 0 times"):
-        measure_sharing(model, torch.ones(1, 2, 3), torch.ones(1, 2, 2), loss="mse")
 
 
 def test_bad_use_gets_a_clear_error() -> None:

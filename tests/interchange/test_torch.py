@@ -75,13 +75,26 @@ def test_what_torch_cannot_say(layer: layers.Recurrent, message: str) -> None:
         to_torch(layer)
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_projected_lstm_goes_both_ways(bias: bool) -> None:
+    x = torch.randn(2, 5, 3)
+    theirs = nn.LSTM(3, 6, 2, bias=bias, bidirectional=True, proj_size=2, batch_first=True)
+    torch.testing.assert_close(from_torch(theirs)(x), theirs(x)[0])
+    layer = layers.LSTM(6, projection=2, use_bias=bias, return_sequences=True)
+    expected = layer(x)  # builds it
+    torch.testing.assert_close(to_torch(layer)(x)[0], expected)
+    layer = layers.LSTM(6, layer_norm=True)
+    layer(x)
+    with pytest.raises(UnsupportedError, match="layer_norm=True"):
+        to_torch(layer)
+
+
 def test_wrong_input_is_named() -> None:
     with pytest.raises(InputError, match="to_torch: lstm has no weights yet"):
         to_torch(layers.LSTM(2))
     with pytest.raises(InputError, match=r"expected one of torch\.nn\.LSTM, .* but got Linear"):
         from_torch(nn.Linear(2, 2))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(UnsupportedError, match="proj_size=2"):
-        from_torch(nn.LSTM(3, 4, proj_size=2))
     with pytest.raises(InputError, match=r"has no 'weight_ih_l1'\. It holds: weight_ih_l0"):
         weights_from_torch("lstm", nn.LSTM(2, 2).state_dict(), "_l1")
     with pytest.raises(UnknownNameError, match="Did you mean 'lstm'"):

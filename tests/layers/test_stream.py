@@ -110,7 +110,7 @@ def test_state_can_be_read_and_set() -> None:
     assert torch.equal(after[0], after[1])
     assert torch.equal(second.state[0], after[1])
     assert not torch.equal(second.state[0], before[0])
-    with pytest.raises(InputError, match=r"state \(2, 2, 21\).*got \(2, 1, 21\)"):
+    with pytest.raises(InputError, match=r"state \(2, 21\), \(2, 21\).*got \(1, 21\)"):
         first.state = [part[:1] for part in before]
 
 

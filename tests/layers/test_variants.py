@@ -62,7 +62,7 @@ def made(name: str, kind: Any = LSTM, **more: Any) -> Any:
 
 def of_equation(layer: Any, x: Tensor, mask: Tensor | None) -> Tensor:
     """The outputs by the equation in inference."""
-    noise = layer.rates.draw(layer.noise, x, layer.units, training=False)
+    noise = layer.rates.draw(layer.noise, x, layer.state_sizes, training=False)
     state = [torch.zeros(len(x), layer.units, dtype=x.dtype) for _ in layer.specification.states]
     weights = layer.weight_list()
     product = input_product(x, weights, mask, layer.specification)
@@ -242,12 +242,12 @@ def test_the_inspector_knows_every_weight(name: str) -> None:
 
 def test_zoneout_keeps_a_share_in_inference_and_units_in_training() -> None:
     layer = made("zoneout", return_sequences=True, return_state=True)
-    noise = layer.rates.draw(layer.noise, X, 5, training=False)
+    noise = layer.rates.draw(layer.noise, X, (5, 5), training=False)
     assert noise.zoneout_h.unique().item() == pytest.approx(0.1)
     assert noise.zoneout_c.unique().item() == pytest.approx(0.3)
     assert noise.zoneout_h.untyped_storage().nbytes() == 5 * 4  # not one number a step
     wide = torch.zeros(50, 40, 1)
-    drawn = layer.rates.draw(layer.noise, wide, 30, training=True)
+    drawn = layer.rates.draw(layer.noise, wide, (30, 30), training=True)
     assert set(drawn.zoneout_h.unique().tolist()) == {0.0, 1.0}
     assert drawn.zoneout_h.mean().item() == pytest.approx(0.1, abs=0.01)
     assert drawn.zoneout_c.mean().item() == pytest.approx(0.3, abs=0.01)

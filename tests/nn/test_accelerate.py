@@ -232,9 +232,6 @@ def test_auto_leaves_what_it_would_not_make_faster(monkeypatch):
     with pytest.warns(FallbackWarning, match="swapped nothing in this LSTM: .*no kernel today"):
         assert accelerate(layer) is layer
     assert "no faster" in acceleration_report(layer).left[0].reason
-    projected = nn.LSTM(3, 4, proj_size=2)
-    with pytest.warns(FallbackWarning, match="proj_size"):
-        assert accelerate(projected) is projected
 
 
 @pytest.mark.skipif(not cpu.available(), reason="needs the native kernels")
@@ -245,6 +242,12 @@ def test_auto_swaps_for_the_native_kernel(cell):
     assert acceleration_report(model).swapped[0].kernel == "cpu"
     assert model.choice(mask=True).kernel == "cpu"
     assert model.choice(dtype=torch.bfloat16).kernel == "reference"
+
+
+@pytest.mark.skipif(not cpu.available(), reason="needs the native kernels")
+def test_a_projected_lstm_is_swapped_too():
+    model = accelerate(nn.LSTM(3, 4, proj_size=2))
+    assert acceleration_report(model).swapped[0].kernel == "cpu"
 
 
 def test_nothing_to_swap_warns_and_twice_does_not():

@@ -15,7 +15,7 @@ from gatewise.cells.gates import (
 from gatewise.cells.noise import NO_NOISE, Noise
 from gatewise.cells.scan import Scan, backward_scan, input_product, scan
 from gatewise.cells.specification import Specification
-from gatewise.cells.weights import Weights, WeightSet, split_weight, weight_names
+from gatewise.cells.weights import Weights, WeightSet, split_weight, units_of, weight_names
 
 __all__ = [
     "GATES",
@@ -35,5 +35,6 @@ __all__ = [
     "scan",
     "split_gates",
     "split_weight",
+    "units_of",
     "weight_names",
 ]

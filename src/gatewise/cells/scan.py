@@ -14,6 +14,7 @@ from torch import Tensor
 from gatewise.cells import gru, lstm, simple_rnn
 from gatewise.cells.gates import gate_slice
 from gatewise.cells.noise import Noise
+from gatewise.cells.normalization import normalized_gates
 from gatewise.cells.products import product as product_of
 from gatewise.cells.specification import Specification
 from gatewise.cells.step import Through
@@ -25,8 +26,8 @@ _CELLS = {"lstm": lstm, "cifg": lstm, "gru": gru, "simple_rnn": simple_rnn}
 class Scan(NamedTuple):
     """Everything that a pass over the sequence produced."""
 
-    outputs: Tensor  # (B, T, H), h at every time step
-    final_state: tuple[Tensor, ...]  # each (B, H)
+    outputs: Tensor  # (B, T, P), h at every time step; P is H unless h is projected
+    final_state: tuple[Tensor, ...]  # h (B, P), c (B, H)
     gates: Tensor  # (B, T, G·H), activated; zero at masked steps
     saved: Tensor  # (B, T, H), or empty where the cell saves nothing more
 
@@ -34,17 +35,19 @@ class Scan(NamedTuple):
 def input_product(
     x: Tensor, weights: Sequence[Tensor], mask: Tensor | None, specification: Specification
 ) -> Tensor:
-    """Return x W + b for all time steps, (B, T, G·H).
+    """Return x W + b for all time steps, (B, T, G·H); with layer normalization N(x W) ⊙ α_x + b.
 
     Masked steps of x count as zeros, since what lies in the padding may be NaN.
     """
     if mask is not None:
         x = torch.where(mask.unsqueeze(-1), x, 0)
-    W, _, bias, *_ = Weights.of(weights, specification)
-    product = product_of(x, W, specification.precision)
-    if bias is None:
+    named = Weights.of(weights, specification)
+    product = product_of(x, named.W, specification.precision)
+    if named.input_gain is not None:
+        product = normalized_gates(product, specification)[0] * named.input_gain
+    if named.bias is None:
         return product
-    return product + (bias[0] if specification.two_biases else bias)
+    return product + (named.bias[0] if specification.two_biases else named.bias)
 
 
 def scan(
@@ -105,8 +108,9 @@ def backward_scan(
     path: str,
     norms: bool,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Go back through time: return dL/dP (B, T, G·H), dL/d(initial state) and the norms.
+    """Go back through time: return the rows of cotangents, dL/d(initial state) and the norms.
 
+    The rows (B, T, R) are :func:`gatewise.cells.rows.gradient_row`; each begins with dL/dP (G·H).
     ``scale[t]`` multiplies the cotangent that step t hands to the state before it (0 cuts the
     flow). ``path`` is "full", "diagonal" (U replaced by each gate's diagonal) or "cell" (nothing
     through U); what goes past U unit by unit, peepholes and zoneout, is open on every path.
@@ -191,7 +195,7 @@ def _state_at(
     if t is None:
         return tuple(state)
     if "c" in specification.states:
-        return outputs[:, t], saved[:, t]
+        return outputs[:, t], saved[:, t, : state[1].shape[-1]]
     return (outputs[:, t],)
 
 

@@ -24,9 +24,10 @@ class Specification:
     each is a name of :mod:`gatewise.activations` or a callable. ``reset_after`` (GRU) applies the
     reset gate after the recurrent product. ``reverse`` runs from the last time step to the first;
     everything stays indexed by its own time step. With ``peephole`` the gates of ``peepholes`` see
-    the memory c, and ``cell_clip`` keeps c within ±cell_clip. ``precision`` is that of the matrix
-    products: "float32" leaves their operands as they are, "bfloat16" rounds them
-    (:mod:`gatewise.cells.products`).
+    the memory c, and ``cell_clip`` keeps c within ±cell_clip. With ``projection`` an LSTM's h is
+    o ⊙ tanh(c') times a matrix (H, P), and P wide. ``layer_norm`` normalizes x W, h U and the c
+    that an LSTM shows. ``precision`` is that of the matrix products: "float32" leaves their
+    operands as they are, "bfloat16" rounds them (:mod:`gatewise.cells.products`).
 
     >>> Specification("gru").gates
     ('z', 'r', 'h')
@@ -40,6 +41,8 @@ class Specification:
     precision: str = "float32"
     peephole: bool = False
     cell_clip: float | None = None
+    projection: bool = False
+    layer_norm: bool = False
 
     def __post_init__(self) -> None:
         if self.cell not in GATES:
@@ -51,10 +54,27 @@ class Specification:
                 f"peephole and cell_clip are about the memory c, and a {self.cell} has none. "
                 "Leave them out, or take an LSTM."
             )
+        self._check_norms()
         if self.cell_clip is not None and not 0 < self.cell_clip < math.inf:
             raise InputError(
                 "cell_clip, the largest size of c, expected a positive number or None but got "
                 f"{self.cell_clip!r}."
+            )
+
+    def _check_norms(self) -> None:
+        if self.projection and "c" not in self.states:
+            raise InputError(
+                "projection makes an LSTM's h smaller than its memory c, and the h of a "
+                f"{self.cell} is its memory. Leave it out, or take an LSTM."
+            )
+        if self.layer_norm and self.cell == "simple_rnn":
+            raise InputError(
+                "layer_norm is there for an LSTM and a GRU, not for a simple_rnn. Leave it out."
+            )
+        if self.layer_norm and self.cell == "gru" and not self.reset_after:
+            raise InputError(
+                "layer_norm normalizes h U before the reset gate meets it, and with "
+                "reset_after=False the reset gate comes first. Use reset_after=True."
             )
 
     def at(self, precision: str) -> Specification:
@@ -88,7 +108,13 @@ class Specification:
     @property
     def extra_weights(self) -> tuple[str, ...]:
         """The names of the weights that follow W, U and b in the list of weights."""
-        return ("peephole",) if self.peephole else ()
+        names = ["peephole"] if self.peephole else []
+        if self.projection:
+            names.append("projection")
+        if self.layer_norm:
+            names += ["input_gain", "recurrent_gain"]
+            names += ["cell_gain", "cell_bias"] if "c" in self.states else []
+        return tuple(names)
 
     @property
     def saves(self) -> bool:
@@ -105,8 +131,8 @@ class Specification:
 
     @property
     def weights_need_memory(self) -> bool:
-        """Whether the weights' gradient needs c, which the peepholes saw."""
-        return self.peephole
+        """Whether the weights' gradient needs what is saved: c, and what was normalized."""
+        return self.peephole or self.layer_norm
 
     @property
     def fusable(self) -> bool:
@@ -123,8 +149,9 @@ class Specification:
             "reverse" if self.reverse else "forward",
             self.precision,
         ]
-        if self.peephole:
-            words.append("peephole")
+        for flag in ("peephole", "projection", "layer_norm"):
+            if getattr(self, flag):
+                words.append(flag)
         if self.cell_clip is not None:
             words.append(f"cell_clip={self.cell_clip!r}")
         return " ".join(words)
@@ -155,5 +182,7 @@ def _decode(text: str) -> Specification:
         direction == "reverse",
         precision,
         peephole="peephole" in options,
+        projection="projection" in options,
+        layer_norm="layer_norm" in options,
         cell_clip=None if clip is None else float(clip),
     )

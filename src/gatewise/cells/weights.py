@@ -17,9 +17,14 @@ class Weights(NamedTuple):
     """The weights of one cell by name; what the cell does not have is None."""
 
     W: Tensor  # (I, G·H)
-    U: Tensor  # (H, G·H)
+    U: Tensor  # (P, G·H), where P is the width of h: H, or that of its projection
     bias: Tensor | None = None  # (G·H,), or (2, G·H) of a GRU that resets after the product
-    peephole: Tensor | None = None  # (P, H), a row for each gate of `Specification.peepholes`
+    peephole: Tensor | None = None  # a row (H,) for each gate of `Specification.peepholes`
+    projection: Tensor | None = None  # (H, P)
+    input_gain: Tensor | None = None  # (G·H,), of the normalized x W
+    recurrent_gain: Tensor | None = None  # (G·H,), of the normalized h U
+    cell_gain: Tensor | None = None  # (H,), of the normalized c
+    cell_bias: Tensor | None = None  # (H,)
 
     @staticmethod
     def of(weights: Sequence[Tensor], specification: Specification) -> Weights:
@@ -44,6 +49,16 @@ class Weights(NamedTuple):
         return Weights(*weights[:count], **dict(zip(extra, weights[count:], strict=True)))
 
 
+def units_of(weights: Sequence[Tensor], specification: Specification) -> int:
+    """Return H, the number of hidden units; h is as wide unless it is projected.
+
+    >>> import torch
+    >>> units_of([torch.ones(3, 8), torch.ones(2, 8)], Specification("simple_rnn"))
+    8
+    """
+    return weights[0].shape[1] // len(specification.gates)
+
+
 def weight_names(weights: Sequence[Tensor], specification: Specification) -> tuple[str, ...]:
     """Return the names of the weights of a list, Keras's for W, U and b.
 
@@ -63,6 +78,9 @@ def weight_names(weights: Sequence[Tensor], specification: Specification) -> tup
 def split_weight(name: str, weight: Tensor, specification: Specification) -> dict[str, Tensor]:
     """Return a view of each gate's part of a weight called ``name``; its leading axes are free.
 
+    What belongs to no gate goes by the state that it makes: "h" for a projection, "c" for what c is
+    normalized with.
+
     >>> import torch
     >>> parts = split_weight("peephole", torch.ones(3, 8), Specification("lstm", peephole=True))
     >>> {gate: tuple(part.shape) for gate, part in parts.items()}
@@ -70,7 +88,15 @@ def split_weight(name: str, weight: Tensor, specification: Specification) -> dic
     """
     if name == "peephole":
         return dict(zip(specification.peepholes, weight.unbind(-2), strict=True))
+    if name == "projection":
+        return {"h": weight}
+    if name in ("cell_gain", "cell_bias"):
+        return {"c": weight}
     return split_gates(weight, specification.cell)
+
+
+NORM_WEIGHTS = ("input_gain", "recurrent_gain", "cell_gain", "cell_bias")
+"""The names of the weights of layer normalization."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +117,7 @@ class WeightSet:
     @property
     def units(self) -> int:
         """H, the number of hidden units."""
-        return self.weights["recurrent_kernel"].shape[0]
+        return self.weights["kernel"].shape[1] // len(self.specification.gates)
 
     @property
     def input_size(self) -> int:

@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from gatewise.gradients.passage import open_kernel
 from gatewise.kernels import Pass, ops
-from gatewise.kernels.segments import Gradient, go_back, run
+from gatewise.kernels.segments import Gradient, go_back, joined, parted, run
 
 State = Sequence[Tensor]
 
@@ -107,8 +107,8 @@ class _Checkpointed(torch.autograd.Function):
 class _Walk:
     """A pass in segments, numbered in the order in which they run.
 
-    A kept state is one tensor (states, B, H), by the segment that it begins. Where there is room
-    for all of them they are one tensor (segments - 1, states, B, H), by the number 1.
+    A kept state is one row of its numbers, by the segment that it begins. Where there is room for
+    all of them they are one tensor (segments - 1, numbers), by the number 1.
     """
 
     def __init__(
@@ -137,10 +137,10 @@ class _Walk:
 
     def forward(self) -> tuple[Tensor, State, dict[int, Tensor]]:
         """Return the outputs, the final state and the states kept."""
-        x, state, units = self.given.x, self.given.state, self.given.weights[1].shape[0]
-        outputs, count = x.new_empty(*x.shape[:2], units), len(self.segments)
+        x, state, hidden = self.given.x, self.given.state, self.given.weights[1].shape[0]
+        outputs, count = x.new_empty(*x.shape[:2], hidden), len(self.segments)
         if self.room >= count:
-            all_kept = x.new_empty(count - 1, len(state), len(x), units)
+            all_kept = x.new_empty(count - 1, sum(part.numel() for part in state))
             return outputs, self.run(0, count, state, outputs, all_kept), {1: all_kept}
         kept: dict[int, Tensor] = {}
         first, room = 0, self.room
@@ -149,7 +149,7 @@ class _Walk:
             stop = first + best_split(count - first, room) if room > 1 else count
             state = self.run(first, stop, state, outputs)
             if stop < count:
-                kept[stop] = torch.stack([*state])
+                kept[stop] = joined(state)
                 room -= 1
             first = stop
         return outputs, state, kept
@@ -162,7 +162,8 @@ class _Walk:
         if self.room >= count:
             go_back(self.given, self.segments, kept[1], grad_outputs, gradient)
             return
-        states: dict[int, State] = {place: [*state] for place, state in kept.items()}
+        initial = self.given.state
+        states: dict[int, State] = {place: parted(row, initial) for place, row in kept.items()}
 
         def over(first: int, count: int, state: State, room: int) -> None:
             """Go back over `count` segments from `first`, which begins in `state`."""

@@ -175,7 +175,7 @@ def _work_of_rtrl(model: Any, series: int, steps: int, algorithm: GradientAlgori
     if not isinstance(algorithm, RTRL):
         return 0.0
     layers = recurrent_layers(model)
-    states = sum(layer.units * len(layer.specification.states) for layer in layers)
+    states = sum(sum(layer.state_sizes) for layer in layers)
     weights = sum(weight.numel() for layer in layers for weight in layer.parameters())
     chunks = math.ceil(steps / algorithm.every)
     return float(series * states * weights * (3 * steps + chunks * states))

@@ -25,8 +25,8 @@ def of_layer(
     given: Pass, saved: ops.Saved, weights: Mapping[str, nn.Parameter]
 ) -> tuple[Influence, Tensor]:
     """Return B and A (B, S, S) of a layer's pass; `weights` are its own."""
-    batch, units = given.state[0].shape
-    count = len(given.state) * units
+    batch, widths = len(given.x), [state.shape[1] for state in given.state]
+    count = sum(widths)
 
     def times(values: Tensor) -> Tensor:
         return values.repeat_interleave(count, dim=0)
@@ -39,7 +39,7 @@ def of_layer(
     fixed = (again.mask, NO_NOISE, given.specification, open_kernel(given))
     saved_again = ops.Saved(times(saved.outputs), [], times(saved.gates), times(saved.saved))
     ones = torch.eye(count, dtype=given.x.dtype, device=given.x.device).repeat(batch, 1)
-    final = [part.contiguous() for part in ones.split(units, dim=1)]
+    final = [part.contiguous() for part in ones.split(widths, dim=1)]
     grad_product, A, _ = ops.backward_scan(
         None, final, saved_again, given.weights, again.state, *fixed
     )

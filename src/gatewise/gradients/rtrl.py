@@ -177,9 +177,7 @@ def _influencing(model: Differentiable) -> dict[str, nn.Parameter]:
 
 def _refuse_too_large(task: Task, weights: dict[str, nn.Parameter]) -> None:
     """Raise `UnsupportedError` where the influence would not fit in memory."""
-    states = sum(
-        layer.units * len(layer.specification.states) for layer in recurrent_layers(task.model)
-    )
+    states = sum(sum(layer.state_sizes) for layer in recurrent_layers(task.model))
     numbers = sum(weight.numel() for weight in weights.values())
     size = len(task.x) * states * numbers * next(iter(weights.values())).element_size()
     # While J moves on, the new one stands beside the old one.

@@ -196,8 +196,8 @@ class Task:
 
         def skip(given: Pass) -> tuple[Tensor, tuple[Tensor, ...]]:
             found.append(given.mask)
-            units = given.weights[1].shape[0]
-            return given.x.new_zeros(*given.x.shape[:2], units), tuple(given.state)
+            hidden = given.weights[1].shape[0]
+            return given.x.new_zeros(*given.x.shape[:2], hidden), tuple(given.state)
 
         with torch.no_grad(), steering(skip):
             self.forward(0, self.steps)

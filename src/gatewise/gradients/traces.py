@@ -24,9 +24,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatewise.errors import UnsupportedError
 from gatewise.gradients.carrying import Carried, States, cleared, same_noise
 from gatewise.gradients.contract import GradientAlgorithm, whole_steps
-from gatewise.gradients.layout import require_fused, require_pieces
+from gatewise.gradients.layout import recurrent_layers, require_fused, require_pieces
 from gatewise.gradients.one_step import take_step
 from gatewise.gradients.passage import WayBack, detached, open_kernel, passage
 from gatewise.gradients.task import Differentiable, Part, Task
@@ -59,6 +60,7 @@ class TraceAlgorithm(GradientAlgorithm):
         """Raise `UnsupportedError` where the sequence cannot run in pieces."""
         require_pieces(self.name, model)
         require_fused(self.name, model)
+        _require_own_units(self.name, model)
 
     @property
     def stride(self) -> int:
@@ -83,6 +85,22 @@ class TraceAlgorithm(GradientAlgorithm):
                 traces.advance()
                 if part is not None:
                     yield part
+
+
+def _require_own_units(algorithm: str, model: Differentiable) -> None:
+    """Raise `UnsupportedError` for layers in which one unit acts on another past U."""
+    for layer in recurrent_layers(model):
+        specification = layer.specification
+        reason = (
+            "its projection makes each h of all units (projection=)"
+            if specification.projection
+            else "layer normalization measures all units together (layer_norm=True)"
+        )
+        if specification.projection or specification.layer_norm:
+            raise UnsupportedError(
+                f"{algorithm} keeps each unit's influence on itself, but in '{layer.name}' "
+                f"{reason}. Use gradient=RTRL(), BPTT() or TBPTT(k1), or leave that option out."
+            )
 
 
 class _Traces:

@@ -16,7 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatewise.cells import KEEPERS, Specification, split_gates
+from gatewise.cells import (
+    KEEPERS,
+    Specification,
+    Weights,
+    lstm,
+    split_gates,
+    units_of,
+)
 from gatewise.errors import InputError
 from gatewise.inspect.passes import SetPass, set_passes, use_name
 from gatewise.inspect.probe import run_forward
@@ -191,7 +198,8 @@ def activity_of(
 ) -> SetActivity:
     """Return what the gates and states of one recorded pass did."""
     record, real = one.record, one.real
-    size = record.weights[1].shape[0]
+    # Units are those of the gates and of c; a projected h has other, fewer numbers.
+    size = units_of(record.weights, record.specification)
     chosen = _chosen(units, size, one)
     signals = {
         name: _signal(name, tensor, real, ends, kept, chosen, sample)
@@ -246,9 +254,16 @@ def _tensors(one: SetPass) -> Iterator[tuple[str, Tensor, _Ends, bool]]:
         name = "candidate" if gate == "h" else gate
         ends = squashed if candidate else _ends(specification.recurrent_activation)
         yield name, values, ends, False
-    yield "h", record.outputs, squashed, True
+    hidden = record.outputs
+    if specification.projection:
+        # Of a unit's own: what it gives to the projection, which mixes the units.
+        hidden = lstm.shown(
+            record.gates, record.saved, Weights.of(record.weights, specification), specification
+        )
+    yield "h", hidden, squashed, not specification.projection
     if "c" in specification.states:
-        yield "c", record.saved, _ends_of_memory(specification), True
+        memory = record.saved[..., : units_of(record.weights, specification)]
+        yield "c", memory, _ends_of_memory(specification), True
 
 
 def _ends(activation: Any) -> _Ends:

@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gatewise.cells import split_weight, weight_names
+from gatewise.cells import split_weight, units_of, weight_names
+from gatewise.cells.rows import GradientRow, gradient_row, saved_row
 from gatewise.cells.scan import previous_outputs, previous_states
+from gatewise.errors import UnsupportedError
 from gatewise.kernels import Record, ops
 
 CHUNK_BYTES = 32 * 2**20
@@ -107,11 +109,13 @@ def _piece(record: Record, time: slice) -> list[Tensor]:
     saved = record.gates.new_empty(0)
     if record.specification.weights_need_memory:
         assert record.saved is not None
-        saved, state[1] = record.saved[:, time], _before(record, record.saved, state[1], time)
+        saved = record.saved[:, time]
+    if record.specification.peephole:
+        state[1] = _before(record, _memory(record), state[1], time)
     return ops.weight_gradient(
         record.x[:, time],
         ops.Saved(record.outputs[:, time], [], record.gates[:, time], saved),
-        record.gate_cotangents[:, time],
+        _cotangents(record)[:, time],
         record.weights,
         state,
         None if record.mask is None else record.mask[:, time],
@@ -136,11 +140,67 @@ def _sizes(record: Record) -> dict[str, float]:
         "recurrent_kernel": before,
         "bias": torch.ones_like(cotangents),
     }
-    if record.specification.weights_need_memory:
-        assert record.saved is not None
-        memory = previous_states(record.saved, record.state[1], record.specification)
-        factors["peephole"] = memory.norm(dim=-1) + record.saved.norm(dim=-1)
-    return {name: (factors[name] * cotangents).sum().item() for name in names}
+    if record.specification.peephole:
+        after = _memory(record)
+        memory = previous_states(after, record.state[1], record.specification)
+        factors["peephole"] = memory.norm(dim=-1) + after.norm(dim=-1)
+    sizes = {name: factors[name] * cotangents for name in names if name in factors}
+    if record.specification.layer_norm:
+        # Their products are normalized before they join the gates.
+        row = _row(record)
+        for name, part in (("kernel", row.input), ("recurrent_kernel", row.recurrent)):
+            sizes[name] = factors[name] * _cotangents(record)[..., part].norm(dim=-1)
+    sizes |= _sizes_of_norms(record)
+    return {name: sizes[name].double().sum().item() for name in names}
+
+
+def _sizes_of_norms(record: Record) -> dict[str, Tensor]:
+    """Return the same (B, T) for the weights of a projection and of layer normalization."""
+    specification, sizes = record.specification, {}
+    if not (specification.projection or specification.layer_norm):
+        return sizes
+    assert record.saved is not None
+    cotangents, row = _cotangents(record), _row(record)
+    if specification.projection:
+        shown, hidden = cotangents[..., row.shown], cotangents[..., row.hidden]
+        sizes["projection"] = shown.norm(dim=-1) * hidden.norm(dim=-1)
+    if specification.layer_norm:
+        kept = saved_row(specification, units_of(record.weights, specification))
+        product, cell = cotangents[..., row.product], cotangents[..., row.cell]
+        for name, grad, normal in (
+            ("input_gain", product, kept.input),
+            ("recurrent_gain", product, kept.recurrent),
+            ("cell_gain", cell, kept.cell),
+        ):
+            sizes[name] = grad.norm(dim=-1) * record.saved[..., normal].norm(dim=-1)
+        sizes["cell_bias"] = cell.norm(dim=-1)
+    return sizes
+
+
+def _row(record: Record) -> GradientRow:
+    units = units_of(record.weights, record.specification)
+    return gradient_row(record.specification, units, record.weights[1].shape[0])
+
+
+def _cotangents(record: Record) -> Tensor:
+    """Return what the way back left to the weights' gradients, (B, T, R)."""
+    specification = record.specification
+    rows = record.cotangents
+    if rows is None and not (specification.projection or specification.layer_norm):
+        rows = record.gate_cotangents
+    if rows is None:
+        raise UnsupportedError(
+            "What each time step contributes to a projection and to layer normalization is known "
+            "from the fused way back, which knows no activation "
+            f"{specification.activation!r}. Name an activation such as 'tanh'."
+        )
+    return rows
+
+
+def _memory(record: Record) -> Tensor:
+    """Return c after each step, (B, T, H)."""
+    assert record.saved is not None
+    return record.saved[..., : units_of(record.weights, record.specification)]
 
 
 def _before(record: Record, after: Tensor, initial: Tensor, time: slice) -> Tensor:

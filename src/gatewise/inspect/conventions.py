@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -32,7 +33,7 @@ def torch_weight_sets(
 def _torch_weight_set(
     module: nn.RNNBase, suffix: str, read: Callable[[nn.Parameter], Tensor]
 ) -> WeightSet:
-    specification = _SPECIFICATIONS[module.mode]
+    specification = replace(_SPECIFICATIONS[module.mode], projection=module.proj_size > 0)
     sources: dict[str, tuple[str, ...]] = {
         "kernel": (f"weight_ih_{suffix}",),
         "recurrent_kernel": (f"weight_hh_{suffix}",),

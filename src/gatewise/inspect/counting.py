@@ -32,6 +32,7 @@ class Sizes(Shown):
     output_size: int
     reset_after: bool
     peepholes: int = 0  # how many gates see the memory
+    norm_rows: int = 0  # the weights (H,) of layer normalization
 
     @property
     def gates(self) -> int:
@@ -59,7 +60,8 @@ class Sizes(Shown):
         >>> Sizes("lstm", 100, 128, 128, True).count(1)
         117248
         """
-        return self.multiply_adds + (bias_rows * self.gates + self.peepholes) * self.units
+        rows = bias_rows * self.gates + self.peepholes + self.norm_rows
+        return self.multiply_adds + rows * self.units
 
     def formula(self, bias_rows: int) -> str:
         """Return the count as a sum, with the numbers put in.
@@ -76,6 +78,8 @@ class Sizes(Shown):
             terms.append(f"{size}·{units}")  # the projection of h
         if self.peepholes:
             terms.append(f"{self.peepholes}·{units}")
+        if self.norm_rows:
+            terms.append(f"{self.norm_rows}·{units}")
         return " + ".join(terms)
 
 
@@ -113,6 +117,9 @@ def conventions(sizes: Sizes, biased: bool) -> tuple[Convention, ...]:
             continue
         if sizes.peepholes and library != "ONNX":
             found.append(Convention(library, None, "", "has no peepholes"))
+            continue
+        if sizes.norm_rows:
+            found.append(Convention(library, None, "", "has no layer normalization"))
             continue
         words = [remark if biased else "no bias"]
         if resets_before and library in ("PyTorch", "cuDNN"):

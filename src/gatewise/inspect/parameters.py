@@ -9,6 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from gatewise.cells import WeightSet, split_weight
+from gatewise.cells.weights import NORM_WEIGHTS
 from gatewise.inspect.counting import Convention, Sizes, conventions, product
 from gatewise.inspect.showing import Shown
 from gatewise.inspect.walk import Place, module_name, named_layers, once, walk
@@ -41,7 +42,8 @@ class SetLedger(Shown):
     ``layer`` and ``label`` name it ("bidirectional", "forward"). ``units`` is H and
     ``output_size`` the size of the h that recurs: smaller only where it is projected. ``count`` is
     what the module's own parameters hold; ``bias_rows`` is 2 where the cell keeps one bias for the
-    input product and one for the recurrent product. ``kernel`` and ``kernel_reason`` say what
+    input product and one for the recurrent product, ``norm_rows`` how many weights of H numbers
+    layer normalization has. ``kernel`` and ``kernel_reason`` say what
     computes the layer and why.
     """
 
@@ -60,6 +62,7 @@ class SetLedger(Shown):
     dtype: str
     kernel: str
     kernel_reason: str
+    norm_rows: int = 0
 
     @property
     def trainable(self) -> bool:
@@ -86,6 +89,7 @@ class SetLedger(Shown):
             self.output_size,
             self.reset_after,
             peepholes,
+            self.norm_rows,
         )
 
     @property
@@ -114,7 +118,10 @@ class SetLedger(Shown):
         """Why PyTorch's count differs, or that it does not."""
         gates, units = len(self.gates), self.units
         if self._torch_sizes != self.sizes:
-            return "PyTorch has the plain LSTM alone, without peepholes or coupled gates"
+            return (
+                "PyTorch has the plain cells alone, without peepholes, coupled gates or layer "
+                "normalization"
+            )
         if self.bias_rows == 0:
             return "the same: neither has a bias"
         if self.bias_rows == 2:
@@ -131,7 +138,7 @@ class SetLedger(Shown):
     def _torch_sizes(self) -> Sizes:
         """The sizes of torch's own layer, which has no variants of the LSTM."""
         cell = "lstm" if self.cell == "cifg" else self.cell
-        return replace(self.sizes, cell=cell, peepholes=0)
+        return replace(self.sizes, cell=cell, peepholes=0, norm_rows=0)
 
     @property
     def _extra_bias_rows(self) -> int:
@@ -281,13 +288,14 @@ def _set(place: Place, weights: WeightSet, masked: bool) -> SetLedger:
     kernel = weights.weights["kernel"]
     bias = weights.weights.get("bias")
     choice = _choice(place.module, weights, parameters[0], masked)
+    units = kernel.shape[1] // len(specification.gates)
     return SetLedger(
         layer=place.name,
         label=weights.label,
         cell=specification.cell,
         gates=specification.gates,
         input_size=kernel.shape[0],
-        units=kernel.shape[1] // len(specification.gates),
+        units=units,
         output_size=weights.weights["recurrent_kernel"].shape[0],
         bias_rows=0 if bias is None else round(bias.sum().item() / kernel.shape[1]),
         reset_after=specification.reset_after,
@@ -297,6 +305,11 @@ def _set(place: Place, weights: WeightSet, masked: bool) -> SetLedger:
         dtype=str(parameters[0].dtype).removeprefix("torch."),
         kernel=choice.kernel,
         kernel_reason=choice.reason,
+        norm_rows=sum(
+            round(weight.sum().item()) // units
+            for name, weight in weights.weights.items()
+            if name in NORM_WEIGHTS
+        ),
     )
 
 

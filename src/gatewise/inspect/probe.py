@@ -218,6 +218,7 @@ _BY_SAMPLE = (
     "gates",
     "saved",
     "gate_cotangents",
+    "cotangents",
     "grad_outputs",
 )
 

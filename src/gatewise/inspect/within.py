@@ -161,7 +161,8 @@ def _gates_at_once(one: _Ran) -> Tensor:
     dropout = given.noise.recurrent_dropout
     if dropout is not None:
         dropout = dropout.repeat_interleave(steps, dim=0)
-    state = [before, *(torch.zeros_like(before) for _ in specification.states[1:])]
+    units = cells.units_of(given.weights, specification)
+    state = [before, *(before.new_zeros(len(before), units) for _ in specification.states[1:])]
     run = cells.scan(product, given.weights, state, None, cells.Noise(dropout), specification)
     gates = run.gates.reshape(batch, steps, -1)
     return gates if mask is None else torch.where(mask.unsqueeze(-1), gates, 0)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewise import layers
-from gatewise.cells import GATES, reorder_gates
+from gatewise.cells import GATES, Weights, reorder_gates
 from gatewise.errors import InputError, UnsupportedError, unknown_name
 from gatewise.interchange.agreement import assert_equal_outputs
 from gatewise.models import Sequential
@@ -93,11 +93,6 @@ def from_torch(module: nn.RNNBase) -> Sequential:
     if type(module) not in _KINDS:
         known = ", ".join(f"torch.nn.{kind.__name__}" for kind in _KINDS)
         raise InputError(f"from_torch expected one of {known} but got {type(module).__name__}.")
-    if module.proj_size:
-        raise UnsupportedError(
-            f"from_torch: the LSTM has proj_size={module.proj_size}, which the layers have not. "
-            "gatewise.nn.LSTM has it: use gatewise.accelerate(model)."
-        )
     cell, kind = _KINDS[type(module)]
     state = module.state_dict()
     weight = state["weight_ih_l0"]
@@ -108,6 +103,8 @@ def from_torch(module: nn.RNNBase) -> Sequential:
         arguments: dict[str, Any] = {"use_bias": bool(module.bias), "return_sequences": True}
         if isinstance(module, nn.RNN):
             arguments["activation"] = module.nonlinearity
+        if module.proj_size:
+            arguments["projection"] = module.proj_size
         layer: Any = kind(module.hidden_size, **arguments)
         suffixes = [f"_l{depth}"]
         if module.bidirectional:
@@ -115,9 +112,16 @@ def from_torch(module: nn.RNNBase) -> Sequential:
             suffixes.append(f"_l{depth}_reverse")
         model.add(layer)
         layer.to(device=weight.device, dtype=weight.dtype)
-        layer.set_weights([w for end in suffixes for w in weights_from_torch(cell, state, end)])
+        layer.set_weights([w for end in suffixes for w in _weights(cell, state, end)])
     _assert_equal(module, model)
     return model
+
+
+def _weights(cell: str, state: Mapping[str, Any], suffix: str) -> list[Tensor]:
+    """Return the weights of one layer and direction, with its projection if it has one."""
+    weights = weights_from_torch(cell, state, suffix)
+    projection = state.get(f"weight_hr{suffix}")
+    return weights if projection is None else [*weights, projection.t()]
 
 
 def to_torch(layer: layers.Recurrent) -> nn.RNNBase:
@@ -139,8 +143,13 @@ def to_torch(layer: layers.Recurrent) -> nn.RNNBase:
     arguments: dict[str, Any] = {"bias": layer.use_bias, "batch_first": True}
     if isinstance(layer, layers.SimpleRNN):
         arguments["nonlinearity"] = layer.specification.activation
+    weights = Weights.of(layer.weight_list(), layer.specification)
+    state = weights_to_torch(layer.cell, [one for one in weights[:3] if one is not None])
+    if weights.projection is not None:
+        arguments["proj_size"] = layer.output_size
+        state["weight_hr_l0"] = weights.projection.detach().t().contiguous()
     module = kinds[type(layer)](inputs, units, **arguments)
-    module.load_state_dict(weights_to_torch(layer.cell, list(layer.parameters())))
+    module.load_state_dict(state)
     module.to(device=layer.kernel.device, dtype=layer.kernel.dtype)
     _assert_equal(module, layer)
     return module
@@ -159,6 +168,8 @@ def _check_torch_has_it(layer: layers.Recurrent) -> None:
         refused = "zoneout or weight_dropout, which torch's module has not; leave it out"
     elif layer.dropout or layer.recurrent_dropout:
         refused = "dropout, which torch's module has not; leave it out"
+    elif specification.layer_norm:
+        refused = "layer_norm=True, which torch's module has not"
     elif layer.cell == "simple_rnn" and squashes[0] not in ("tanh", "relu"):
         refused = f"activation={squashes[0]!r}; torch has tanh and relu"
     elif layer.cell != "simple_rnn" and squashes != ("tanh", "sigmoid"):

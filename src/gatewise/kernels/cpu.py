@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from gatewise.activations import KERNEL_NAMES
-from gatewise.cells import GATES, NO_NOISE, Noise, Specification, Weights
+from gatewise.cells import GATES, NO_NOISE, Noise, Specification, Weights, units_of
+from gatewise.cells.rows import gradient_row, saved_row
 from gatewise.errors import InputError, UnsupportedError
 
 DTYPES = (torch.float32, torch.float64)
@@ -107,8 +108,14 @@ def supports(specification: Specification, dtype: torch.dtype) -> str | None:
         return f"the native kernels compute in float32 and float64, not {dtype}"
     if specification.precision == "bfloat16" and dtype != torch.float32:
         return f"the native kernels sum bfloat16 products in float32, not in {dtype}"
+    if specification.precision == "bfloat16" and specification.projection:
+        return "the native kernels project h in float32 and float64, not with bfloat16 products"
+    if specification.precision == "bfloat16" and specification.layer_norm:
+        return "the native kernels normalize sums in float32 and float64, not of bfloat16 products"
     if not specification.fusable:
         return f"the native kernels know the activations {', '.join(sorted(KERNEL_NAMES))} alone"
+    if specification.layer_norm and "c" not in specification.states:
+        return "the native kernels normalize the sums of an LSTM alone"
     return None
 
 
@@ -137,17 +144,17 @@ def forward(
     call = _Call(x, weights, specification)
     if needs_backward:
         keep_freed_memory()
-    batch, time, units = call.batch, call.time, call.units
+    batch, time = call.batch, call.time
     x = _rows_contiguous(x)
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(noise.recurrent_dropout, (batch, units), "recurrent_dropout")
-    bias = call.bias(weights)
+    dropout = call.optional(noise.recurrent_dropout, (batch, call.hidden), "recurrent_dropout")
+    bias = call.bias()
 
-    outputs = x.new_empty(batch, time, units)
-    final_state = [x.new_empty(batch, units) for _ in states]
+    outputs = x.new_empty(batch, time, call.hidden)
+    final_state = [torch.empty_like(part) for part in states]
     gates = x.new_empty((batch, time, call.columns) if needs_backward else 0)
-    saved = x.new_empty((batch, time, units) if needs_backward and call.saves else 0)
+    saved = x.new_empty((batch, time, call.saved_width) if needs_backward and call.saves else 0)
     call.module.forward(
         call.is_double, call.layer, _matrix(x), _matrix(weights[0]), _matrix(weights[1]),
         _address(bias), _pair(states), _address(mask), _address(dropout),
@@ -173,38 +180,41 @@ def backward_scan(
     norms: bool,
     grad_product: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Return dL/dP (B, T, GH), dL/d(initial state) and, when asked for, the norms (B, T, S).
+    """Return rows of cotangents (B, T, R), dL/d(initial state) and, when asked for, the norms.
 
+    The rows begin with dL/dP (see :mod:`gatewise.cells.rows`); the norms are (B, T, S).
     ``scale`` (T,) multiplies what step t hands to the step before it; ``path``, the cotangent's way
-    through U, is "full", "diagonal" or "cell". dL/dP is written to ``grad_product`` if that is
+    through U, is "full", "diagonal" or "cell". The rows are written to ``grad_product`` if that is
     given, which is contiguous.
     """
     call = _Call(outputs, weights, specification, inputs=weights[0].shape[0])
-    batch, time, units = call.batch, call.time, call.units
-    sequence = (batch, time, units)
+    batch, time = call.batch, call.time
     outputs, gates, saved = outputs.contiguous(), gates.contiguous(), saved.contiguous()
     call.check(gates, (batch, time, call.columns), "gates")
     if call.saves:
-        call.check(saved, sequence, "saved")
-    grad_outputs = call.optional(grad_outputs, sequence, "grad_outputs")
+        call.check(saved, (batch, time, call.saved_width), "saved")
+    grad_outputs = call.optional(grad_outputs, (batch, time, call.hidden), "grad_outputs")
     grad_final = [
-        call.optional(grad, (batch, units), "grad_final_state") for grad in grad_final_state
+        call.optional(grad, (batch, width), "grad_final_state")
+        for grad, width in zip(grad_final_state, call.widths, strict=True)
     ]
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(noise.recurrent_dropout, (batch, units), "recurrent_dropout")
+    dropout = call.optional(noise.recurrent_dropout, (batch, call.hidden), "recurrent_dropout")
     scale = call.optional(scale, (time,), "scale")
 
+    shape = (batch, time, call.gradient_width)
     if grad_product is None:
-        grad_product = torch.empty_like(gates)
-    call.check(grad_product, gates.shape, "grad_product")
+        grad_product = gates.new_empty(shape)
+    call.check(grad_product, shape, "grad_product")
     assert grad_product.is_contiguous()
-    grad_state = [outputs.new_empty(batch, units) for _ in states]
+    grad_state = [torch.empty_like(part) for part in states]
     measured = outputs.new_empty((batch, time, len(states)) if norms else 0)
     call.module.backward_scan(
         call.is_double, call.layer, _address(grad_outputs), _pair(grad_final),
-        outputs.data_ptr(), gates.data_ptr(), saved.data_ptr(), _matrix(weights[1]), _pair(states),
-        _address(mask), _address(dropout), _address(scale), path,
+        outputs.data_ptr(), gates.data_ptr(), saved.data_ptr(), _matrix(weights[1]),
+        _pair(states), _address(mask),
+        _address(dropout), _address(scale), path,
         grad_product.data_ptr(), _pair(grad_state), measured.data_ptr(),
         call.options(weights, noise),
     )  # fmt: skip
@@ -226,28 +236,29 @@ def weight_gradient(
 ) -> list[Tensor]:
     """Return the gradient of each weight: summed, or apart for each sample or time step."""
     call = _Call(x, weights, specification)
-    batch, time, units = call.batch, call.time, call.units
+    batch, time = call.batch, call.time
     x = _rows_contiguous(x)
     outputs, gates, saved, dP = (part.contiguous() for part in (outputs, gates, saved, dP))
-    call.check(outputs, (batch, time, units), "outputs")
+    call.check(outputs, (batch, time, call.hidden), "outputs")
     if specification.weights_need_gates:
         call.check(gates, (batch, time, call.columns), "gates")
     if specification.weights_need_memory:
-        call.check(saved, (batch, time, units), "saved")
-    call.check(dP, (batch, time, call.columns), "dP")
+        call.check(saved, (batch, time, call.saved_width), "saved")
+    call.check(dP, (batch, time, call.gradient_width), "dP")
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(noise.recurrent_dropout, (batch, units), "recurrent_dropout")
+    dropout = call.optional(noise.recurrent_dropout, (batch, call.hidden), "recurrent_dropout")
 
     leading = {"all": (), "sample": (batch,), "step": (time,)}[reduce]
     gradients = [x.new_empty(leading + weight.shape) for weight in weights]
-    grad_W, grad_U, grad_bias, grad_peephole, *_ = Weights.of(gradients, specification)
+    grads = Weights.of(gradients, specification)
     memory = _pair(states)[1]
     call.module.weight_gradient(
         call.is_double, call.layer, reduce, _matrix(x), outputs.data_ptr(), gates.data_ptr(),
-        dP.data_ptr(), states[0].data_ptr(), _address(mask), _address(dropout),
-        grad_W.data_ptr(), grad_U.data_ptr(), _address(grad_bias), saved.data_ptr(), memory,
-        _address(grad_peephole), call.options(weights, noise),
+        saved.data_ptr(), dP.data_ptr(), states[0].data_ptr(), _address(mask), _address(dropout),
+        grads.W.data_ptr(), grads.U.data_ptr(), _address(grads.bias), memory,
+        _address(grads.peephole), _address(grads.projection), _norms(grads),
+        call.options(weights, noise),
     )  # fmt: skip
     return gradients
 
@@ -256,7 +267,7 @@ def input_gradient(dP: Tensor, weights: Sequence[Tensor], specification: Specifi
     """Return dL/dx = dP Wᵀ, (B, T, I)."""
     call = _Call(dP, weights, specification, inputs=weights[0].shape[0])
     dP = dP.contiguous()
-    call.check(dP, (call.batch, call.time, call.columns), "dP")
+    call.check(dP, (call.batch, call.time, call.gradient_width), "dP")
     grad_x = dP.new_empty(call.batch, call.time, call.inputs)
     call.module.input_gradient(
         call.is_double, call.layer, dP.data_ptr(), _matrix(weights[0]), grad_x.data_ptr()
@@ -276,10 +287,11 @@ def peak(dtype: torch.dtype = torch.float32, precision: str = "float32") -> floa
 
 
 class Stream:
-    """A cell that is fed one time step at a time: weights packed once, and its ``state`` (S, B, H).
+    """A cell that is fed one time step at a time: weights packed once, and its ``state``.
 
-    The weights are copied. ``noise`` is that of each step, its masks (B, 1, H). Changing ``state``
-    in place changes where the next step begins. Not for several threads at once.
+    The state is h (B, P) and an LSTM's c (B, H). The weights are copied. ``noise`` is that of each
+    step, its masks (B, 1, H). Changing the state in place changes where the next step begins. Not
+    for several threads at once.
     """
 
     def __init__(
@@ -291,20 +303,20 @@ class Stream:
     ) -> None:
         step = weights[0].new_empty(batch, 1, weights[0].shape[0])
         call = _Call(step, weights, specification)
-        bias = call.bias(weights)
+        bias = call.bias()
         options = call.options([weight.clone() for weight in weights], noise)
         self._held = call.held  # what the options point into
-        self.state = weights[0].new_zeros(call.state_count, batch, call.units)
+        self.state = tuple(weights[0].new_zeros(batch, width) for width in call.widths)
         self._native = call.module.Stream(
             call.is_double, call.layer, _matrix(weights[0]), _matrix(weights[1]), _address(bias),
-            _pair(self.state.unbind()), options,
+            _pair(self.state), options,
         )  # fmt: skip
-        # Takes the addresses of x (B, I), of a mask (B,) or 0, and of the outputs (B, H).
+        # Takes the addresses of x (B, I), of a mask (B,) or 0, and of the outputs (B, P).
         self.step = self._native.step
 
     def advance(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Return h (B, H) after a step of x (B, I), contiguous and of the weights' type."""
-        outputs = self.state.new_empty(self.state.shape[1:])
+        """Return h (B, P) after a step of x (B, I), contiguous and of the weights' type."""
+        outputs = torch.empty_like(self.state[0])
         self.step(x.data_ptr(), _address(mask), outputs.data_ptr())
         return outputs
 
@@ -405,12 +417,16 @@ class _Call:
         self.is_double = sequence.dtype == torch.float64
         self.batch, self.time = sequence.shape[:2]
         self.inputs = sequence.shape[2] if inputs is None else inputs
-        self.units = weights[1].shape[0]
+        self.weights = Weights.of(weights, specification)
+        self.units = units_of(weights, specification)
+        self.hidden = weights[1].shape[0] if specification.projection else self.units
         self.columns = len(GATES[specification.cell]) * self.units
+        self.widths = (self.hidden, self.units)[: len(specification.states)]
+        self.saved_width = saved_row(specification, self.units).width
+        self.gradient_width = gradient_row(specification, self.units, self.hidden).width
         self.two_biases = specification.two_biases
         self.saves = specification.saves
         self.specification = specification
-        self.state_count = len(specification.states)
         self.held: tuple[Tensor | None, ...] = ()
         self.check(sequence, sequence.shape, "x")
         self.check_matrices(weights)
@@ -422,7 +438,8 @@ class _Call:
             specification.activation,
             specification.recurrent_activation,
             specification.reverse,
-            (self.batch, self.time, self.inputs, self.units, torch.get_num_threads()),
+            (specification.projection, specification.layer_norm),
+            (self.batch, self.time, self.inputs, self.units, self.hidden, torch.get_num_threads()),
             specification.precision,
         )
 
@@ -431,35 +448,46 @@ class _Call:
         specification = self.specification
         if not (noise.zones or specification.extra_weights or specification.cell_clip):
             return _no_options()
-        peephole = Weights.of(weights, specification).peephole
-        if peephole is not None:
-            shape = (len(specification.peepholes), self.units)
-            peephole = self.optional(peephole, shape, "peephole")
+        named = Weights.of(weights, specification)
         zones = [
-            self._share(noise.zoneout_h, "zoneout_h"),
-            self._share(noise.zoneout_c, "zoneout_c"),
+            self._share(noise.zoneout_h, self.hidden, "zoneout_h"),
+            self._share(noise.zoneout_c, self.units, "zoneout_c"),
         ]
-        if zones[1] is not None and self.state_count == 1:
+        if zones[1] is not None and len(self.widths) == 1:
             raise InputError(
                 f"zoneout_c is about the memory c, and a {specification.cell} has none."
             )
-        self.held = (peephole, *zones)
+        shapes = {
+            "peephole": (len(specification.peepholes), self.units),
+            "projection": (self.units, self.hidden),
+            "input_gain": (self.columns,),
+            "recurrent_gain": (self.columns,),
+            "cell_gain": (self.units,),
+            "cell_bias": (self.units,),
+        }
+        kept = {
+            name: self.optional(getattr(named, name), shape, name) for name, shape in shapes.items()
+        }
+        self.held = (*kept.values(), *zones)
+        projection = kept["projection"]
         return self.module.Options(
-            _address(peephole),
+            _address(kept["peephole"]),
             specification.cell_clip or 0.0,
             *(_NOTHING if share is None else _matrix(share) for share in zones),
+            _NOTHING if projection is None else _matrix(projection),
+            _norms(named._replace(**kept)),
         )
 
-    def _share(self, share: Tensor | None, what: str) -> Tensor | None:
+    def _share(self, share: Tensor | None, width: int, what: str) -> Tensor | None:
         """Return the share of a state that stays, its last axis dense; the others are free."""
         if share is None:
             return None
-        self.check(share, (self.batch, self.time, self.units), what)
+        self.check(share, (self.batch, self.time, width), what)
         return _rows_contiguous(share)
 
     def check_matrices(self, weights: Sequence[Tensor]) -> None:
         self.check(weights[0], (self.inputs, self.columns), "W")
-        self.check(weights[1], (self.units, self.columns), "U")
+        self.check(weights[1], (self.hidden, self.columns), "U")
 
     def check(
         self, tensor: Tensor, shape: Sequence[int], what: str, dtype: torch.dtype | None = None
@@ -478,12 +506,12 @@ class _Call:
         return tensor.contiguous()
 
     def states(self, state: Sequence[Tensor]) -> list[Tensor]:
-        if len(state) != self.state_count:
+        if len(state) != len(self.widths):
             raise InputError(
-                f"kernel 'cpu' expected {self.state_count} state tensors but got {len(state)}."
+                f"kernel 'cpu' expected {len(self.widths)} state tensors but got {len(state)}."
             )
-        for tensor in state:
-            self.check(tensor, (self.batch, self.units), "state")
+        for tensor, width in zip(state, self.widths, strict=True):
+            self.check(tensor, (self.batch, width), "state")
         return [tensor.contiguous() for tensor in state]
 
     def mask(self, mask: Tensor | None) -> Tensor | None:
@@ -496,9 +524,9 @@ class _Call:
             )
         return mask.contiguous()
 
-    def bias(self, weights: Sequence[Tensor]) -> Tensor | None:
+    def bias(self) -> Tensor | None:
         shape = (2, self.columns) if self.two_biases else (self.columns,)
-        return self.optional(Weights.of(weights, self.specification).bias, shape, "b")
+        return self.optional(self.weights.bias, shape, "b")
 
 
 _NOTHING = (0, 0, 0)
@@ -507,12 +535,18 @@ _NOTHING = (0, 0, 0)
 @cache
 def _no_options() -> Any:
     assert _native is not None
-    return _native.Options(0, 0.0, _NOTHING, _NOTHING)
+    return _native.Options(0, 0.0, _NOTHING, _NOTHING, _NOTHING, (0, 0, 0, 0))
 
 
 def _rows_contiguous(x: Tensor) -> Tensor:
     """Return x with its last axis dense; the batch and time strides are free."""
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _norms(weights: Weights) -> tuple[int, ...]:
+    """Return the addresses of the weights of layer normalization in the native order."""
+    _, _, _, _, _, *norms = weights
+    return tuple(_address(weight) for weight in norms)
 
 
 def _address(tensor: Tensor | None) -> int:

@@ -48,9 +48,9 @@ class Int8Stream(Stream):
         kernel, scale = weights[:2]
         assert kernel is not None and scale is not None
         call = _Int8Call(scale.new_empty(batch, 1, len(kernel)), weights, specification)
-        self.state = scale.new_zeros(call.state_count, batch, call.units)
+        self.state = tuple(scale.new_zeros(batch, width) for width in call.widths)
         self._native = call.module.Int8Stream(
-            call.layer, *call.matrices, _address(call.given_bias), _pair(self.state.unbind())
+            call.layer, *call.matrices, _address(call.given_bias), _pair(self.state)
         )
         self.step = self._native.step
 
@@ -64,16 +64,16 @@ class _Int8Call(_Call):
         *arrays, bias = weights
         given = [array.contiguous() for array in arrays if array is not None]
         W, self._W_scale, U, self._U_scale = given
-        super().__init__(sequence, [W, U], specification)
+        super().__init__(sequence, [W, U] if bias is None else [W, U, bias], specification)
         for scale, what in ((self._W_scale, "W's scale"), (self._U_scale, "U's scale")):
             self.check(scale, (self.columns,), what)
-        self.given_bias = self.bias([W, U] if bias is None else [W, U, bias])
+        self.given_bias = self.bias()
         self.matrices = [
             (integers.data_ptr(), scale.data_ptr())
             for integers, scale in ((W, self._W_scale), (U, self._U_scale))
         ]
 
     def check_matrices(self, weights: Sequence[Tensor]) -> None:
-        self._W, self._U = weights
+        self._W, self._U, *_ = weights
         self.check(self._W, (self.inputs, self.columns), "W", torch.int8)
         self.check(self._U, (self.units, self.columns), "U", torch.int8)

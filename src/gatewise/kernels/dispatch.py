@@ -142,6 +142,10 @@ def _cudnn_refusal(request: Request) -> str | None:
         return "cuDNN has no peepholes"
     if specification.cell_clip is not None:
         return "cuDNN clips c to other gradients"
+    if specification.projection:
+        return "cuDNN's projection is not wired up"
+    if specification.layer_norm:
+        return "cuDNN has no layer normalization"
     if specification.cell == "gru" and not specification.reset_after:
         return "cuDNN's GRU resets after the product"
     if specification.cell == "simple_rnn":

@@ -85,7 +85,8 @@ class Recurrent(torch.autograd.Function):
             ctx.call, wanted, x, mask, outputs, gates, saved, grad_outputs, *tensors, *final
         )
         if ctx.call.record is not None:
-            ctx.call.record.gate_cotangents = grad_product.detach()
+            ctx.call.record.cotangents = grad_product.detach()
+            ctx.call.record.gate_cotangents = grad_product.detach()[..., : gates.shape[-1]]
             ctx.call.record.grad_outputs, ctx.call.record.grad_final_state = grad_outputs, final
         if not wanted.weights:
             rest[:count] = [None] * count
@@ -185,7 +186,7 @@ class RecurrentBackward(torch.autograd.Function):
         noise, tensors = Noise(*tensors[:_NOISE]), tensors[_NOISE:]
         unused = grad_outputs is None
         if unused:
-            grad_outputs = x.new_zeros(*x.shape[:2], tensors[1].shape[0])  # U is (H, G·H)
+            grad_outputs = x.new_zeros(*x.shape[:2], tensors[1].shape[0])  # U is (P, G·H)
         given = (x, grad_outputs, *tensors)
         with torch.enable_grad():
             # Views, so that a third derivative still reaches the tensors themselves.

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from gatewise.cells import GATES, Noise, Specification
+from gatewise.cells import GATES, Noise, Specification, units_of
+from gatewise.cells.rows import gradient_row, saved_row
 from gatewise.errors import UnsupportedError
 from gatewise.kernels import cpu, reference
 
@@ -54,10 +55,10 @@ _INPUT_GRADIENT = (
 class Saved(NamedTuple):
     """What a pass over the sequence returns, and what its way back needs."""
 
-    outputs: Tensor  # (B, T, H)
-    final_state: list[Tensor]  # each (B, H)
+    outputs: Tensor  # (B, T, P), where P is the width of h: H, or that of its projection
+    final_state: list[Tensor]  # h (B, P), c (B, H)
     gates: Tensor  # (B, T, G·H)
-    saved: Tensor  # (B, T, H), or empty
+    saved: Tensor  # (B, T, V), rows of cells.rows.saved_row: c or h U_h + b' first; or empty
 
 
 def forward(
@@ -100,7 +101,10 @@ def backward_scan(
     path: str = "full",
     norms: bool = False,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Go back through time: return dL/dP (B, T, G·H), dL/d(initial state), norms (B, T, S).
+    """Go back through time: return the cotangents, dL/d(initial state), norms (B, T, S).
+
+    The cotangents are rows (B, T, R) of ``cells.rows.gradient_row``, which begin with dL/dP (G·H)
+    and are nothing more without projection and layer normalization.
 
     ``scale[t]`` multiplies the cotangent that step t hands to the state before it; ``path`` is one
     of PATHS; the norms are those of dL/dh_t (and dL/dc_t), empty unless asked for.
@@ -183,21 +187,25 @@ def _fake_forward(
         )
     decoded = Specification.decode(specification)
     batch, steps, _ = x.shape
-    units, columns = weights[1].shape
+    hidden, columns = weights[1].shape
+    row = saved_row(decoded, units_of(weights, decoded))
     saves = needs_backward and decoded.saves
     return (
-        x.new_empty(batch, steps, units),
-        [x.new_empty(batch, units) for _ in decoded.states],
+        x.new_empty(batch, steps, hidden),
+        [torch.empty_like(part) for part in state],
         x.new_empty(batch, steps, columns) if needs_backward else x.new_empty(0),
-        x.new_empty(batch, steps, units) if saves else x.new_empty(0),
+        x.new_empty(batch, steps, row.width) if saves else x.new_empty(0),
     )
 
 
 def _fake_backward_scan(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
-    _, grad_final_state, outputs, gates, *_, norms = arguments
-    batch, steps, _ = outputs.shape
+    _, grad_final_state, outputs, _, _, weights, *others = arguments
+    *_, specification, _, _, _, norms = others
+    decoded = Specification.decode(specification)
+    batch, steps, hidden = outputs.shape
+    row = gradient_row(decoded, units_of(weights, decoded), hidden)
     return (
-        torch.empty_like(gates),
+        outputs.new_empty(batch, steps, row.width),
         [torch.empty_like(grad) for grad in grad_final_state],
         outputs.new_empty(batch, steps, len(grad_final_state)) if norms else outputs.new_empty(0),
     )

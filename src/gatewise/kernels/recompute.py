@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.cells import Specification
+from gatewise.cells import Specification, units_of
+from gatewise.cells.rows import gradient_row, saved_row
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels import function, ops
 from gatewise.kernels.function import Call, Wanted
@@ -108,9 +109,9 @@ class _Recomputed(torch.autograd.Function):
 
 
 class _WayBack(NamedTuple):
-    grad_product: Tensor  # dL/dP, (B, T, G·H)
+    grad_product: Tensor  # dL/dP and what else the weights' gradient needs, (B, T, R)
     gates: Tensor  # (B, T, G·H) where the weights' gradient needs them; else empty
-    saved: Tensor  # (B, T, H), likewise
+    saved: Tensor  # (B, T, V), likewise
     grad_state: State
 
 
@@ -129,12 +130,16 @@ def _go_back(given: Pass, grad_outputs: Tensor | None, final: State) -> _WayBack
     """Run some rows once more and go back over them, then the next rows."""
     batch, steps, _ = given.x.shape
     scan = ops.kernel_called(given.kernel).backward_scan
-    grad_product = given.x.new_empty(batch, steps, given.weights[1].shape[1])
+    hidden, columns = given.weights[1].shape
+    units = units_of(given.weights, given.specification)
+    row = gradient_row(given.specification, units, hidden)
+    grad_product = given.x.new_empty(batch, steps, row.width)
     gates = saved = given.x.new_empty(0)
     if given.specification.weights_need_gates:
-        gates = torch.empty_like(grad_product)
+        gates = given.x.new_empty(batch, steps, columns)
     if given.specification.weights_need_memory:
-        saved = given.x.new_empty(batch, steps, given.state[1].shape[1])
+        width = saved_row(given.specification, units).width
+        saved = given.x.new_empty(batch, steps, width)
     grad_states = []
     for rows in parts(batch, steps):
         part = _rows(given, rows)

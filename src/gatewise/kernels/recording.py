@@ -28,10 +28,12 @@ class Record:
     state: Sequence[Tensor]
     mask: Tensor | None  # (B, T)
     noise: Noise
-    outputs: Tensor | None = None  # (B, T, H)
+    outputs: Tensor | None = None  # (B, T, P), where P is the width of h
     gates: Tensor | None = None  # (B, T, G·H)
-    saved: Tensor | None = None  # (B, T, H), or empty
+    saved: Tensor | None = None  # (B, T, V), rows of cells.rows.saved_row: c first; or empty
     gate_cotangents: Tensor | None = None  # dL/dP, (B, T, G·H), after backward
+    # With a projection or layer normalization the whole rows of cells.rows.gradient_row, (B, T, R).
+    cotangents: Tensor | None = None
     grad_outputs: Tensor | None = None  # (B, T, H), what the loss sends into each h, after backward
     grad_final_state: Sequence[Tensor | None] = ()  # each (B, H), after backward
 

@@ -30,16 +30,17 @@ def recurrent(
     kernel: str = "auto",
     recompute: str | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a sequence through a cell and return the outputs (B, T, H) and the final state.
+    """Run a sequence through a cell and return the outputs (B, T, P) and the final state.
 
-    ``x`` is (B, T, I). ``weights`` are W (I, G·H), U (H, G·H), optionally b (G·H,), which is
+    ``x`` is (B, T, I). ``weights`` are W (I, G·H), U (P, G·H), optionally b (G·H,), which is
     (2, G·H) for a GRU that resets after the product, and the specification's ``extra_weights``;
-    every time step uses this one set. ``state`` holds (B, H) for each state of the cell, or None
-    for zeros. ``mask`` (B, T) is True at real steps: others carry the state unchanged, and what x
-    holds there (even NaN) does not matter. ``noise`` holds the masks of recurrent dropout and of
-    zoneout. Differentiable in x, weights and state, twice in eager mode. ``recompute="gates"``
-    keeps no gates for the way back but computes them again: fewer numbers in memory, the same bits.
-    (Inside ``recording``, which asks for the gates, they are kept.)
+    every time step uses this one set. P, the width of h, is H unless there is a projection (H, P).
+    ``state`` holds h (B, P) and an LSTM's c (B, H), or is None for zeros. ``mask`` (B, T) is True
+    at real steps: others carry the state unchanged, and what x holds there (even NaN) does not
+    matter. ``noise`` holds the masks of recurrent dropout and of zoneout. Differentiable in x,
+    weights and state, twice in eager mode. ``recompute="gates"`` keeps no gates for the way back
+    but computes them again: fewer numbers in memory, the same bits. (Inside ``recording``, which
+    asks for the gates, they are kept.)
 
     Raises ``UnsupportedError`` if a ``kernel`` asked for by name cannot serve.
 
@@ -56,8 +57,10 @@ def recurrent(
         x, noise = x.to(dtype), noise.to(dtype)
         state = None if state is None else [part.to(dtype) for part in state]
     if state is None:
-        zeros = x.new_zeros(x.shape[0], weights[1].shape[0])
-        state = [zeros, *(torch.zeros_like(zeros) for _ in specification.states[1:])]
+        # U is (P, G·H): h is P wide, which is less than H where it is projected.
+        widths = (weights[1].shape[0], cells.units_of(weights, specification))
+        count = len(specification.states)
+        state = [x.new_zeros(x.shape[0], width) for width in widths[:count]]
     choice = choose(Request.of(x, weights, specification, mask, noise, kernel, recompute))
     given = Pass(specification, choice.kernel, x, weights, state, mask, noise, recompute)
     steer = None if torch.compiler.is_compiling() else active_steer()

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gatewise import cells
 from gatewise.cells import Noise, Specification, Weights, lstm
 from gatewise.cells.gates import gate_slice
+from gatewise.cells.normalization import normalized, normalized_gates
 from gatewise.cells.products import product, rounded
+from gatewise.cells.rows import gradient_row, saved_row
 from gatewise.cells.scan import previous_outputs, previous_states, recurrent_cotangents
 
 # The contraction of a step's input (left) with its cotangents (right) into a weight's gradient.
@@ -35,8 +38,11 @@ def forward(
     with _full_precision(x):
         product = cells.input_product(x, weights, mask, specification)
         run = cells.scan(product, weights, state, mask, noise, specification)
+        saved = run.saved
+        if needs_backward and specification.layer_norm:
+            saved = _with_normals(run, x, weights, state, mask, noise, specification)
     nothing = x.new_empty(0)
-    kept = (run.gates, run.saved) if needs_backward else (nothing, nothing.clone())
+    kept = (run.gates, saved) if needs_backward else (nothing, nothing.clone())
     # An operator's outputs may not share memory with one another or with its inputs.
     return run.outputs, [final.clone() for final in run.final_state], *kept
 
@@ -57,9 +63,10 @@ def backward_scan(
     norms: bool,
     grad_product: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Return dL/dP (B, T, G·H), dL/d(initial state) and, when asked for, the norms (B, T, S).
+    """Return the rows of cotangents (B, T, R), dL/d(initial state) and, when asked for, the norms.
 
-    dL/dP is written to ``grad_product`` if that is given.
+    The rows begin with dL/dP (see :mod:`gatewise.cells.rows`); they are written to
+    ``grad_product`` if that is given.
     """
     with _full_precision(outputs):
         grads = cells.backward_scan(
@@ -90,27 +97,45 @@ def weight_gradient(
         seen = previous_outputs(outputs, state, specification)
         if noise.recurrent_dropout is not None:
             seen = seen * noise.recurrent_dropout.unsqueeze(1)
-        grad_recurrent = recurrent_cotangents(grad_product, gates, specification)
+        units = cells.units_of(weights, specification)
+        row = gradient_row(specification, units, outputs.shape[-1])
+        rows, grad_product = grad_product, grad_product[..., row.product]
+        # The cotangents of what is added to the gates' sums, and of the products themselves.
+        grad_added = recurrent_cotangents(grad_product, gates, specification)
+        grad_recurrent = rows[..., row.recurrent] if specification.layer_norm else grad_added
         contraction, precision = _REDUCTIONS[reduce], specification.precision
-        # The bias's gradient is a product too, with ones.
-        grad_product, grad_recurrent = (
-            rounded(grad, precision) for grad in (grad_product, grad_recurrent)
-        )
-        grads = [torch.einsum(contraction, rounded(x, precision), grad_product)]
+
+        def contracted(left: Tensor, right: Tensor) -> Tensor:
+            return torch.einsum(contraction, rounded(left, precision), rounded(right, precision))
+
+        grads = [contracted(x, rows[..., row.input])]
         if specification.cell == "gru" and not specification.reset_after:
-            grads.append(_reset_before_gradient(seen, gates, grad_product, contraction, precision))
+            grad = rounded(grad_product, precision)
+            grads.append(_reset_before_gradient(seen, gates, grad, contraction, precision))
         else:
-            grads.append(torch.einsum(contraction, rounded(seen, precision), grad_recurrent))
+            grads.append(contracted(seen, grad_recurrent))
         axes = _BIAS_AXES[reduce]
         if Weights.of(weights, specification).bias is not None:
-            bias = grad_product.sum(axes)
+            # The bias's gradient is a product too, with ones.
+            bias = rounded(grad_product, precision).sum(axes)
             if specification.two_biases:
-                bias = torch.stack((bias, grad_recurrent.sum(axes)), dim=-2)
+                bias = torch.stack((bias, rounded(grad_added, precision).sum(axes)), dim=-2)
             grads.append(bias)
         if specification.peephole:
-            before = previous_states(saved, state[1], specification)
+            before = previous_states(saved[..., :units], state[1], specification)
             found = lstm.peephole_gradients(gates, before, grad_product, specification)
             grads.append(torch.stack([grad.sum(axes) for grad in found.values()], dim=-2))
+        if specification.projection:
+            shown, hidden = rows[..., row.shown], rows[..., row.hidden]
+            grads.append(contracted(shown, hidden))
+        if specification.layer_norm:
+            kept = saved_row(specification, units)
+            grads.append((grad_product * saved[..., kept.input]).sum(axes))
+            grads.append((grad_added * saved[..., kept.recurrent]).sum(axes))
+            if "c" in specification.states:
+                grad_cell = rows[..., row.cell]
+                grads.append((grad_cell * saved[..., kept.cell]).sum(axes))
+                grads.append(grad_cell.sum(axes))
     return grads
 
 
@@ -118,8 +143,42 @@ def input_gradient(
     grad_product: Tensor, weights: Sequence[Tensor], specification: Specification
 ) -> Tensor:
     """Return dL/dx (B, T, I)."""
+    row = gradient_row(specification, cells.units_of(weights, specification), weights[1].shape[0])
     with _full_precision(grad_product):
-        return product(grad_product, weights[0].t(), specification.precision)
+        return product(grad_product[..., row.input], weights[0].t(), specification.precision)
+
+
+def _with_normals(
+    run: cells.Scan,
+    x: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    noise: Noise,
+    specification: Specification,
+) -> Tensor:
+    """Return the rows of ``saved`` with what layer normalization adds to them."""
+    named, precision = Weights.of(weights, specification), specification.precision
+    if mask is not None:
+        x = torch.where(mask.unsqueeze(-1), x, 0)
+    seen = previous_outputs(run.outputs, state, specification)
+    if noise.recurrent_dropout is not None:
+        seen = seen * noise.recurrent_dropout.unsqueeze(1)
+    recurrent, of_recurrent = normalized_gates(product(seen, named.U, precision), specification)
+    given, of_input = normalized_gates(product(x, named.W, precision), specification)
+    normals = [recurrent, given]
+    statistics = torch.stack((of_recurrent, of_input), dim=-1).flatten(-2)
+    if "c" in specification.states:
+        before = previous_states(run.saved, state[1], specification)
+        normal = normalized(lstm.shown_memory(run.gates, before, specification))
+        normals.append(normal.values)
+        statistics = torch.cat((statistics, normal.factor), dim=-1)
+    row = saved_row(specification, cells.units_of(weights, specification))
+    padding = row.statistics.stop - row.statistics.start - statistics.shape[-1]
+    added = torch.cat((*normals, functional.pad(statistics, (0, padding))), dim=-1)
+    if mask is not None:
+        added = torch.where(mask.unsqueeze(-1), added, 0)
+    return torch.cat((run.saved, added), dim=-1)
 
 
 def _reset_before_gradient(

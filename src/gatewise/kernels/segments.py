@@ -28,20 +28,31 @@ class Gradient:
     x: Tensor | None  # (B, T, I), written at the segments' steps; None where it is not wanted
 
 
+def joined(state: Sequence[Tensor]) -> Tensor:
+    """Return the states, which may differ in width, as one row of numbers."""
+    return torch.cat([part.flatten() for part in state])
+
+
+def parted(row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Return the states of which ``joined`` made a row."""
+    parts = row.split([part.numel() for part in like])
+    return [part.view(one.shape) for part, one in zip(parts, like, strict=True)]
+
+
 def run(
     given: Pass, segments: Segments, outputs: Tensor | None = None, kept: Tensor | None = None
 ) -> list[Tensor]:
     """Run segments of a pass from its state; return the states behind them.
 
-    ``outputs`` (B, T, H) and ``kept`` (segments - 1, states, B, H), the states between the
-    segments, are written where they are given.
+    ``outputs`` (B, T, P) and ``kept`` (segments - 1, the numbers of all states), the states between
+    the segments as ``joined`` has them, are written where they are given.
     """
     if given.plainly_native:
         return _run_natively(given, segments, outputs, kept)
     kernel, state = ops.kernel_called(given.kernel), list(given.state)
     for number, (start, stop) in enumerate(segments):
         if kept is not None and number:
-            kept[number - 1] = torch.stack(state)
+            kept[number - 1] = joined(state)
         part = given.piece(start, stop)
         found, state, *_ = kernel.forward(
             part.x, part.weights, state, part.mask, part.noise, part.specification, False,
@@ -60,7 +71,7 @@ def go_back(
 ) -> None:
     """Go back over segments of a pass, from the last one to its state, and grow the gradient.
 
-    ``kept`` are the states between them, as ``run`` writes them; ``grad_outputs`` is (B, T, H).
+    ``kept`` are the states between them, as ``run`` writes them; ``grad_outputs`` is (B, T, P).
     """
     if given.plainly_native:
         return _go_back_natively(given, segments, kept, grad_outputs, gradient)
@@ -70,7 +81,7 @@ def go_back(
         state = given.state
         if number:
             assert kept is not None
-            state = [*kept[number - 1]]
+            state = parted(kept[number - 1], given.state)
         fixed = (part.mask, part.noise, part.specification)
         outputs, _, gates, saved = kernel.forward(part.x, part.weights, state, *fixed, True)
         grads = None if grad_outputs is None else grad_outputs[:, start:stop]
@@ -97,7 +108,7 @@ class _NativePass:
         call = self.call = cpu._Call(given.x, given.weights, given.specification)
         x = given.x if given.x.stride(-1) == 1 else given.x.contiguous()
         bias, mask, state = (
-            call.bias(given.weights),
+            call.bias(),
             call.mask(given.mask),
             call.states(given.state),
         )

@@ -95,7 +95,7 @@ class TraceStep:
     def __init__(self, given: Pass, path: str) -> None:
         call = cpu._Call(given.x, given.weights, given.specification)
         call.states(given.state)
-        call.bias(given.weights)
+        call.bias()
         cpu.keep_freed_memory()  # a gradient is as large as the weights, and new at every step
         self.path = path
         self._call = call

@@ -27,6 +27,10 @@ class GRU(Recurrent):
     ``kernel`` (I, 3·units), ``recurrent_kernel`` (units, 3·units) and ``bias``: (2, 3·units) when
     the reset comes after (b and b'), else (3·units,); gates in the order z, r, h.
 
+    ``layer_norm`` (with the reset after the product) normalizes x W and h U, z and r together and
+    the candidate by itself, times ``input_gain`` and ``recurrent_gain`` (3·units,); it runs as the
+    equation.
+
     The other arguments and the call are those of :class:`LSTM`; ``initial_state`` is h. Of the
     variants there are ``zoneout``, one rate, and ``weight_dropout``.
 
@@ -70,6 +74,7 @@ class GRU(Recurrent):
         trainable: bool = True,
         use_kernel: str = "auto",
         recompute: str | None = None,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__(
             units,
@@ -99,6 +104,7 @@ class GRU(Recurrent):
             trainable=trainable,
             use_kernel=use_kernel,
             recompute=recompute,
+            layer_norm=layer_norm,
         )
 
     def arguments(self) -> dict[str, Any]:
@@ -108,4 +114,5 @@ class GRU(Recurrent):
             "reset_after": self.specification.reset_after,
             "weight_dropout": self.weight_dropout,
             "zoneout": self.zoneout[0],
+            "layer_norm": self.specification.layer_norm,
         }

@@ -61,6 +61,12 @@ class LSTM(Recurrent):
     again there: H numbers a step and row instead of 6·H beside the input, and the same gradients to
     the bit, for about a third more time.
 
+    ``projection=P`` makes h smaller than c: h' = (o ⊙ tanh(c')) W_p with ``projection`` (units, P),
+    so that results are P wide and ``recurrent_kernel`` is (P, 4·units). ``layer_norm`` normalizes
+    x W and h U, each over the 4·units sums of a step, times ``input_gain`` and ``recurrent_gain``
+    (4·units,), and the c that is shown, h' = o ⊙ tanh(N(c') ⊙ ``cell_gain`` + ``cell_bias``),
+    (units,) each.
+
     Raises ``InputError`` for input that is not (B, T, I), of no steps or of an empty batch.
 
     >>> import torch
@@ -72,6 +78,8 @@ class LSTM(Recurrent):
     >>> outputs, h, c = LSTM(3, return_sequences=True, return_state=True)(torch.ones(2, 5, 4))
     >>> outputs.shape, torch.equal(outputs[:, -1], h)
     (torch.Size([2, 5, 3]), True)
+    >>> LSTM(6, projection=2, layer_norm=True)(torch.ones(2, 5, 4)).shape
+    torch.Size([2, 2])
     """
 
     cell = "lstm"
@@ -111,6 +119,8 @@ class LSTM(Recurrent):
         trainable: bool = True,
         use_kernel: str = "auto",
         recompute: str | None = None,
+        projection: int | None = None,
+        layer_norm: bool = False,
     ) -> None:
         if coupled_gates and recurrent_activation in _UNBOUNDED:
             raise InputError(
@@ -148,6 +158,8 @@ class LSTM(Recurrent):
             trainable=trainable,
             use_kernel=use_kernel,
             recompute=recompute,
+            projection=projection,
+            layer_norm=layer_norm,
         )
         self.unit_forget_bias = bool(unit_forget_bias)
 
@@ -170,4 +182,6 @@ class LSTM(Recurrent):
             "coupled_gates": self.specification.cell == "cifg",
             "peephole": self.specification.peephole,
             "cell_clip": self.specification.cell_clip,
+            "projection": self.output_size if self.specification.projection else None,
+            "layer_norm": self.specification.layer_norm,
         }

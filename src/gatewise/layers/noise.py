@@ -72,21 +72,24 @@ class Rates(NamedTuple):
     zoneout_h: float = 0.0
     zoneout_c: float = 0.0
 
-    def draw(self, source: NoiseSource, x: Tensor, units: int, training: bool) -> Noise:
-        """Return the masks of one pass of x (B, T, I); in inference zoneout keeps its rate."""
+    def draw(self, source: NoiseSource, x: Tensor, widths: Sequence[int], training: bool) -> Noise:
+        """Return the masks of one pass of x (B, T, I); in inference zoneout keeps its rate.
+
+        ``widths`` are those of the states, h first.
+        """
         dropout = None
         if training and self.recurrent_dropout:
-            dropout = source((len(x), units), self.recurrent_dropout, x)
-        shape = (*x.shape[:2], units)
+            dropout = source((len(x), widths[0]), self.recurrent_dropout, x)
 
-        def zone(rate: float) -> Tensor | None:
+        def zone(rate: float, width: int) -> Tensor | None:
             if not rate:
                 return None
+            shape = (*x.shape[:2], width)
             if training:
                 return source.marks(shape, rate, x)
-            return x.new_full((units,), rate).expand(shape)
+            return x.new_full((width,), rate).expand(shape)
 
-        return Noise(dropout, zone(self.zoneout_h), zone(self.zoneout_c))
+        return Noise(dropout, zone(self.zoneout_h, widths[0]), zone(self.zoneout_c, widths[-1]))
 
 
 def checked_rate(layer: str, argument: str, rate: float) -> float:

@@ -52,6 +52,8 @@ class Recurrent(Layer):
         activation: ActivationLike,
         recurrent_activation: ActivationLike = "sigmoid",
         reset_after: bool = True,
+        projection: int | None = None,
+        layer_norm: bool = False,
         use_bias: bool,
         kernel_initializer: initializers.InitializerLike,
         recurrent_initializer: initializers.InitializerLike,
@@ -95,7 +97,18 @@ class Recurrent(Layer):
             reverse=bool(go_backwards),
             peephole=bool(peephole),
             cell_clip=None if cell_clip is None else float(cell_clip),
+            projection=projection is not None,
+            layer_norm=bool(layer_norm),
         )
+        # The width of h, which is that of the outputs.
+        self.output_size = self.units
+        if projection is not None:
+            self.output_size = positive(kind, "projection", projection)
+            if self.output_size >= self.units:
+                raise InputError(
+                    f"{kind} expected projection, the width of h, below units={self.units} but got "
+                    f"{projection}. Leave it out, or put a Dense layer behind the LSTM to widen it."
+                )
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
@@ -153,7 +166,7 @@ class Recurrent(Layer):
         )
         self.add_weight(
             "recurrent_kernel",
-            (self.units, width),
+            (self.output_size, width),
             of_cell(self.recurrent_initializer, self.specification),
             self.recurrent_regularizer,
         )
@@ -162,10 +175,23 @@ class Recurrent(Layer):
             self.add_weight("bias", shape, self.initial_bias, self.bias_regularizer)
         else:
             self.register_parameter("bias", None)
-        if self.specification.peephole:
-            self.add_weight("peephole", (len(self.specification.peepholes), self.units), "zeros")
+        self._create_options(width)
         if self.quantization is not None:
             quantization.take_integers(self)
+
+    def _create_options(self, width: int) -> None:
+        """Create the specification's extra weights."""
+        specification, units = self.specification, self.units
+        if specification.peephole:
+            self.add_weight("peephole", (len(specification.peepholes), units), "zeros")
+        if specification.projection:
+            self.add_weight("projection", (units, self.output_size), self.kernel_initializer)
+        if specification.layer_norm:
+            self.add_weight("input_gain", (width,), "ones")
+            self.add_weight("recurrent_gain", (width,), "ones")
+        if specification.layer_norm and "c" in specification.states:
+            self.add_weight("cell_gain", (units,), "ones")
+            self.add_weight("cell_bias", (units,), "zeros")
 
     def initial_bias(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return the first value of the bias."""
@@ -269,11 +295,15 @@ class Recurrent(Layer):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         shape = checked_shape(input_shape)
         self.check_input_shape(shape)
-        state = (shape[0], self.units)
-        result = (*shape[:2], self.units) if self.return_sequences else state
-        return (
-            (result, *(state for _ in self.specification.states)) if self.return_state else result
-        )
+        last = (shape[0], self.output_size)
+        result = (*shape[:2], self.output_size) if self.return_sequences else last
+        states = ((shape[0], width) for width in self.state_sizes)
+        return (result, *states) if self.return_state else result
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The width of each state: h, which a projection makes smaller, and an LSTM's c."""
+        return (self.output_size, self.units)[: len(self.specification.states)]
 
     def weight_sets(
         self, read: Callable[[nn.Parameter], Tensor] = lambda weight: weight
@@ -426,15 +456,18 @@ class Recurrent(Layer):
             return None
         names = self.specification.states
         parts = [state] if not isinstance(state, list | tuple) else list(state)
-        expected = f"{', '.join(names)}, each (B, H) = {sizes((x.shape[0], self.units))}"
+        shapes = [(x.shape[0], width) for width in self.state_sizes]
+        expected = ", ".join(
+            f"{name} {sizes(shape)}" for name, shape in zip(names, shapes, strict=True)
+        )
         if len(parts) != len(names):
             raise InputError(
                 f"{type(self).__name__} expected initial_state with {expected} "
                 f"but got {len(parts)} tensors."
             )
         tensors = [as_tensor(part, like=x).to(x.dtype) for part in parts]
-        for name, tensor in zip(names, tensors, strict=True):
-            if tensor.shape != (x.shape[0], self.units):
+        for name, tensor, shape in zip(names, tensors, shapes, strict=True):
+            if tensor.shape != shape:
                 raise InputError(
                     f"{type(self).__name__} expected initial_state with {expected} but {name} "
                     f"has the shape {sizes(tuple(tensor.shape))}."
@@ -467,7 +500,7 @@ class Recurrent(Layer):
     def _draw(self, x: Tensor) -> Noise:
         if not any(self.zoneout) and not (self.training and self.recurrent_dropout):
             return NO_NOISE
-        return self.rates.draw(self.noise, x, self.units, self.training)
+        return self.rates.draw(self.noise, x, self.state_sizes, self.training)
 
     def _drop_weights(self) -> list[Tensor]:
         """Return the weights of one pass: in training with some numbers of U dropped."""

@@ -37,9 +37,9 @@ class OwnCell(Layer):
         )
         self.layer.trainable = self.trainable
         self.units = self.layer.units
-        states = [self.units for _ in self.layer.specification.states]
+        states = list(self.layer.state_sizes)
         self.state_size: int | list[int] = states if len(states) > 1 else states[0]
-        self.output_size = self.units
+        self.output_size = self.layer.output_size
 
     def create_weights(self, input_shape: Shape) -> None:
         self.layer.build((input_shape[0], None, input_shape[-1]))
@@ -60,14 +60,15 @@ class OwnCell(Layer):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         batch = checked_shape(input_shape)[0]
-        return ((batch, self.units), *((batch, self.units) for _ in _listed(self.state_size)))
+        states = ((batch, size) for size in self.layer.state_sizes)
+        return ((batch, self.output_size), *states)
 
     def get_initial_state(self, batch_size: int) -> list[Tensor]:
         """Return states of zeros."""
         weight = self.layer._weight()
         if weight is None:
             raise InputError(f"{self.name} has no weights yet: call build((None, features)) first.")
-        return [weight.new_zeros(batch_size, self.units) for _ in _listed(self.state_size)]
+        return [weight.new_zeros(batch_size, size) for size in self.layer.state_sizes]
 
     def get_config(self) -> dict[str, Any]:
         config = self.layer.get_config()

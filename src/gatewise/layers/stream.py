@@ -35,20 +35,24 @@ class OperatorCell:
     """What ``cpu.Stream`` does natively, for what it does not serve: one call of the operator."""
 
     def __init__(
-        self, operator: Callable[..., Any], state: Tensor, specification: Specification, kernel: str
+        self,
+        operator: Callable[..., Any],
+        state: Sequence[Tensor],
+        specification: Specification,
+        kernel: str,
     ) -> None:
         self._operator, self._specification, self._kernel = operator, specification, kernel
-        self.state = state  # (S, B, H)
+        self.state = state
 
     def advance(self, x: Tensor, mask: Tensor | None) -> Tensor:
         outputs, final = self._operator(
             x.unsqueeze(1),
-            state=self.state.unbind(),
+            state=self.state,
             specification=self._specification,
             mask=None if mask is None else mask.unsqueeze(1),
             kernel=self._kernel,
         )
-        self.state = torch.stack(final)
+        self.state = final
         return outputs[:, 0]
 
 
@@ -85,8 +89,8 @@ class LayerStream:
             )
         self._cell = _cell(layer, batch)
         self._name, self._zeroes = layer.name, layer.zero_output_for_mask
-        self._dtype, self._device = self._cell.state.dtype, self._cell.state.device
-        self._shape, self._result_shape = (batch, layer.kernel.shape[0]), (batch, layer.units)
+        self._dtype, self._device = self._cell.state[0].dtype, self._cell.state[0].device
+        self._shape, self._result_shape = (batch, layer.kernel.shape[0]), (batch, layer.output_size)
         self._step: Callable[[int, int, int], None] | None = None
         self._array_type: np.dtype[Any] | None = None
         if isinstance(self._cell, cpu.Stream):
@@ -95,19 +99,25 @@ class LayerStream:
 
     @property
     def state(self) -> tuple[Tensor, ...]:
-        """A copy of the state: h, and an LSTM's c, (B, units) each; it can be set."""
-        return tuple(self._cell.state.clone().unbind())
+        """A copy of the state: h (B, units), or its projection (B, P), and an LSTM's c (B, units).
+
+        It can be set.
+        """
+        return tuple(part.clone() for part in self._cell.state)
 
     @state.setter
     def state(self, value: Sequence[Tensor]) -> None:
-        given = torch.stack([as_tensor(part, like=self._cell.state) for part in value])
-        if given.shape != self._cell.state.shape:
-            expected = sizes(tuple(self._cell.state.shape))
-            raise InputError(
-                f"{self._name}.stream has the state {expected}: (B, units) for h and for an LSTM's "
-                f"c, but got {sizes(tuple(given.shape))}."
+        held = self._cell.state
+        given = [as_tensor(part, like=held[0]) for part in value]
+        if [part.shape for part in given] != [part.shape for part in held]:
+            expected, got = (
+                ", ".join(sizes(tuple(part.shape)) for part in parts) for parts in (held, given)
             )
-        self._cell.state.copy_(given)
+            raise InputError(
+                f"{self._name}.stream has the state {expected}: h, and of an LSTM c, but got {got}."
+            )
+        for part, new in zip(held, given, strict=True):
+            part.copy_(new)
 
     def reset(self, rows: Any = None) -> None:
         """Begin anew from a state of zeros: all series, or those that ``rows`` selects.
@@ -115,10 +125,10 @@ class LayerStream:
         ``rows`` is an index, a slice, or a list or tensor of indices or booleans.
         """
         if rows is None:
-            self._cell.state.zero_()
-            return
+            rows = slice(None)
         try:
-            self._cell.state[:, rows] = 0
+            for part in self._cell.state:
+                part[rows] = 0
         except IndexError as error:
             raise InputError(
                 f"{self._name}.stream has the rows 0 to {self._shape[0] - 1}, but reset got "
@@ -153,7 +163,7 @@ class LayerStream:
     @torch.no_grad()
     def advance(self, x: Any, mask: Any = None) -> Tensor:
         """As :meth:`step`, for anything that torch makes a tensor of."""
-        x = as_tensor(x, like=self._cell.state)
+        x = as_tensor(x, like=self._cell.state[0])
         if x.shape != self._shape:
             raise InputError(
                 f"{self._name}.stream expected one step {sizes(self._shape)} but got "
@@ -168,7 +178,7 @@ class LayerStream:
         return torch.where(mask.unsqueeze(1), outputs, 0) if self._zeroes else outputs
 
     def _receive_mask(self, mask: Any) -> Tensor:
-        mask = as_tensor(mask, like=self._cell.state)
+        mask = as_tensor(mask, like=self._cell.state[0])
         if mask.shape != self._shape[:1] or mask.is_floating_point():
             raise InputError(
                 f"{self._name}.stream expected a boolean mask {sizes(self._shape[:1])}, one value "
@@ -258,14 +268,14 @@ def _cell(layer: Recurrent, batch: int) -> cpu.Stream | OperatorCell:
         if native:
             return cpu_int8.Int8Stream(quantized, batch, specification)
         operator = partial(recurrent_int8, weights=quantized)
-        state = quantized.kernel_scale.new_zeros(len(specification.states), batch, layer.units)
+        state = [quantized.kernel_scale.new_zeros(batch, size) for size in layer.state_sizes]
         return OperatorCell(operator, state, specification, layer.use_kernel)
     weights = [weight.detach() for weight in layer.weight_list()]
     step = weights[0].new_empty(batch, 1, len(weights[0]))
-    noise = layer.rates.draw(layer.noise, step, layer.units, training=False)
+    noise = layer.rates.draw(layer.noise, step, layer.state_sizes, training=False)
     if native:
         return cpu.Stream(weights, batch, specification, noise)
-    state = weights[1].new_zeros(len(specification.states), batch, layer.units)
+    state = [weights[1].new_zeros(batch, size) for size in layer.state_sizes]
     operator = partial(recurrent, weights=weights, noise=noise)
     return OperatorCell(operator, state, specification, layer.use_kernel)
 

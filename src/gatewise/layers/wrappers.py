@@ -117,7 +117,7 @@ class Bidirectional(Layer):
         shape = self.forward_layer.compute_output_shape(input_shape)
         outputs, *states = shape if self.return_state else (shape,)
         if self.merge_mode == "concat":
-            outputs = (*outputs[:-1], outputs[-1] + self.backward_layer.units)
+            outputs = (*outputs[:-1], outputs[-1] + self.backward_layer.output_size)
         shown = (outputs, outputs) if self.merge_mode is None else (outputs,)
         if self.return_state:
             return (*shown, *states, *states)

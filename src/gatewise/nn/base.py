@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewise.cells import Specification, WeightSet
-from gatewise.errors import InputError, UnsupportedError
+from gatewise.errors import InputError
 from gatewise.kernels import Choice, Request, choose, recurrent
 from gatewise.kernels.autocast import under_autocast
 from gatewise.nn.arguments import check_dropout, check_flags, check_kernel, check_sizes
-from gatewise.nn.projection import REASON, projected_lstm
 from gatewise.nn.sequences import Lengths, Packed, Padded, open_packed, open_padded
 from gatewise.nn.weights import TORCH_GATES, kernel_layout
 
@@ -53,11 +52,6 @@ class RecurrentBase(nn.Module):
         self.proj_size = proj_size
         self.kernel = check_kernel(kernel)
         self.precision = "float32"
-        if proj_size and kernel not in ("auto", "reference"):
-            raise UnsupportedError(
-                f"The kernel {kernel!r} was asked for but cannot serve: {REASON}. "
-                "Use kernel='auto', or proj_size=0 with a Linear layer after the LSTM."
-            )
         self._all_weights = self._parameter_names()
         for names in self._all_weights:
             for parameter in names:
@@ -103,8 +97,6 @@ class RecurrentBase(nn.Module):
         sequences differ in length. Training takes the same kernel as inference.
         """
         weight: nn.Parameter = getattr(self, self._all_weights[0][0])
-        if self.proj_size:
-            return Choice("reference", REASON)
         device_type = weight.device.type if device is None else torch.device(device).type
         dtype = dtype or weight.dtype
         specification = under_autocast(self.specification, device_type, dtype)
@@ -137,7 +129,6 @@ class RecurrentBase(nn.Module):
             weights = self._kernel_weights(names, read)
             if self.proj_size:
                 sources["projection"] = (names[-1],)
-                weights["projection"] = read(getattr(self, names[-1])).t()
             label = f"layer {layer}" + (" reverse" if direction else "")
             sets.append(WeightSet(label, self._specification(bool(direction)), weights, sources))
         return sets
@@ -202,11 +193,6 @@ class RecurrentBase(nn.Module):
         names = self._all_weights[index]
         weights = list(self._kernel_weights(names, lambda parameter: parameter).values())
         specification = self._specification(reverse=index % self._directions == 1)
-        if self.proj_size:
-            projection = getattr(self, names[-1]).t()  # (H, R)
-            return projected_lstm(
-                x, weights, projection, state, specification=specification, mask=mask
-            )
         # torch takes an empty batch, which only the equation does too.
         kernel = "reference" if x.shape[0] == 0 else self.kernel
         return recurrent(x, weights, state, specification=specification, mask=mask, kernel=kernel)
@@ -215,10 +201,18 @@ class RecurrentBase(nn.Module):
         self, names: Sequence[str], read: Callable[[nn.Parameter], Tensor]
     ) -> dict[str, Tensor]:
         count = 4 if self.bias else 2
-        return kernel_layout(self.cell, *(read(getattr(self, name)) for name in names[:count]))
+        layout = kernel_layout(self.cell, *(read(getattr(self, name)) for name in names[:count]))
+        if self.proj_size:
+            layout["projection"] = read(getattr(self, names[-1])).t()  # (H, P)
+        return layout
 
     def _specification(self, reverse: bool) -> Specification:
-        return Specification(self.cell, reverse=reverse, precision=self.precision)
+        return Specification(
+            self.cell,
+            reverse=reverse,
+            precision=self.precision,
+            projection=self.proj_size > 0,
+        )
 
     @property
     def _directions(self) -> int:

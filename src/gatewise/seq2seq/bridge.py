@@ -16,7 +16,7 @@ FORWARD = (Recurrent, RNN)
 def state_sizes(layer: Any) -> dict[str, int]:
     """Return the size of each state of a recurrent layer, by name."""
     if isinstance(layer, Recurrent):
-        return dict.fromkeys(layer.specification.states, layer.units)
+        return dict(zip(layer.specification.states, layer.state_sizes, strict=True))
     size = layer.cell.state_size
     sizes = list(size) if isinstance(size, (list, tuple)) else [size]
     if any(isinstance(one, (list, tuple)) for one in sizes):

@@ -1,0 +1,131 @@
+// A projection of an LSTM's h: what the cell would show, o squash(c'), is multiplied once more, and
+// the smaller h that comes out goes on to the next step.
+//
+//     h' = (o squash(c')) W_p          W_p (H, P)
+//
+// Sak, Senior and Beaufays 2014. It stands around a cell, which shows into memory of the step's own
+// instead of the outputs and knows nothing of it.
+
+#pragma once
+
+#include "backward_scan.h"
+#include "forward_scan.h"
+
+namespace gatewise::GATEWISE_ISA {
+
+template <class S, class CellType>
+class ProjectedForward {
+public:
+    using Factor = S;
+    static constexpr bool may_take_input = CellType::may_take_input;
+
+    template <class Activations>
+    ProjectedForward(const Forward<S>& call, Activations activations)
+        : call_(call),
+          cell_(call, activations),
+          slices_(slices_of(call)),
+          rows_(slices_.most_rows()),
+          projection_(call.layer.units, call.layer.outputs),
+          shown_(slices_.count * padded<S>(rows_ * call.layer.units)),
+          showing_(slices_.count * padded<ForwardRow<S>>(rows_)),
+          pointers_(slices_.count * padded<const S*>(rows_)) {}
+
+    void pack(Member member) const {
+        cell_.pack(member);
+        gatewise::GATEWISE_ISA::pack(*projection_, call_.options.projection, 0, member);
+    }
+
+    void step(const Place& place, const ForwardRows<S>& rows) const {
+        const Index H = call_.layer.units;
+        S* const shown = shown_.data() + place.common * padded<S>(rows_ * H);
+        ForwardRow<S>* const showing = showing_.data() + place.own * padded<ForwardRow<S>>(rows_);
+        const S** const pointers = pointers_.data() + place.own * padded<const S*>(rows_);
+        for (Index row = 0; row < rows.count; ++row) {
+            showing[row] = rows.row[row];
+            pointers[row] = showing[row].outputs = shown + row * H;
+            showing[row].share_h = nullptr;  // zoneout keeps of the projected h
+        }
+        cell_.step(place, {showing, rows.count, rows.seen, rows.x, rows.upcoming});
+        place.crew.barrier();
+        multiply(
+            *projection_, Rows<S>{pointers, rows.count}, FromZero<S, 1>{},
+            [&](Index row, Index unit, int count, const S* sums) {
+                const ForwardRow<S>& at = rows.row[row];
+                const Vector<S> h = at.share_h ? zoned(at.share_h, load(at.h + unit, count),
+                                                       load(sums), unit, count)
+                                               : load(sums);
+                store(at.outputs + unit, h, count);
+            },
+            rows.upcoming, place.crew);
+    }
+
+private:
+    const Forward<S>& call_;
+    const CellType cell_;
+    const Slices slices_;
+    const Index rows_;
+    const PlainBuffer<S> projection_;
+    const Buffer<S> shown_;                // (slices, rows, H)
+    const Buffer<ForwardRow<S>> showing_;  // (slices, rows)
+    const Buffer<const S*> pointers_;      // (slices, rows)
+};
+
+template <class S, class CellType>
+class ProjectedBackward {
+public:
+    template <class Activations>
+    ProjectedBackward(const BackwardScan<S>& call, Activations activations)
+        : call_(call),
+          cell_(call, activations),
+          slices_(slices_of(call)),
+          rows_(slices_.most_rows()),
+          projection_(call.layer.outputs, call.layer.units),
+          grad_shown_(slices_.count * padded<S>(rows_ * call.layer.units)),
+          showing_(slices_.count * padded<BackwardRow<S>>(rows_)) {}
+
+    void pack(Member member) const {
+        cell_.pack(member);
+        gatewise::GATEWISE_ISA::pack(*projection_, transposed(call_.options.projection), 0, member);
+    }
+
+    void step_backward(const Place& place, const BackwardRows<S>& rows) const {
+        const Index H = call_.layer.units, P = call_.layer.outputs;
+        const GradientRow row_of = gradient_row(call_.layer);
+        const Range own = place.units<S>(P);
+        S* const grad_shown = grad_shown_.data() + place.common * padded<S>(rows_ * H);
+        BackwardRow<S>* const showing = showing_.data() + place.own * padded<BackwardRow<S>>(rows_);
+        for (Index row = 0; row < rows.count; ++row) {
+            BackwardRow<S>& at = showing[row] = rows.row[row];
+            at.grad_shown = grad_shown + row * H;
+            at.shown = at.grad_product + row_of.shown;
+            at.share_shown = nullptr;
+            // Kept for the projection's own gradient: the step before overwrites grad_h.
+            S* const hidden = at.grad_product + row_of.hidden;
+            for_vectors<S>(own, [&](Index unit, int count) {
+                store(hidden + unit, of_new(at.share_h, load(at.grad_h + unit, count), unit, count),
+                      count);
+            });
+            rows.pointers[row] = hidden;
+        }
+        place.crew.barrier();
+        multiply(
+            *projection_, Rows<S>{rows.pointers, rows.count}, FromZero<S, 1>{},
+            [&](Index row, Index unit, int count, const S* sums) {
+                store(grad_shown + row * H + unit, load(sums), count);
+            },
+            rows.upcoming, place.crew);
+        place.crew.barrier();
+        cell_.step_backward(place, {showing, rows.count, rows.scale, rows.pointers, rows.upcoming});
+    }
+
+private:
+    const BackwardScan<S>& call_;
+    const CellType cell_;
+    const Slices slices_;
+    const Index rows_;
+    const PlainBuffer<S> projection_;       // W_p^T: depth P
+    const Buffer<S> grad_shown_;            // (slices, rows, H)
+    const Buffer<BackwardRow<S>> showing_;  // (slices, rows)
+};
+
+}  // namespace gatewise::GATEWISE_ISA
