@@ -404,7 +404,8 @@ class _Call:
         self.batch, self.time = sequence.shape[:2]
         self.inputs = sequence.shape[2] if inputs is None else inputs
         self.weights = Weights.of(weights, specification)
-        self.units, self.hidden = units_of(weights, specification), weights[1].shape[0]
+        self.hidden = weights[1].shape[0]
+        self.units = units_of(weights, specification) if specification.projection else self.hidden
         self.columns = len(GATES[specification.cell]) * self.units
         self.widths = (self.hidden, self.units)[: len(specification.states)]
         self.saved_width = saved_row(specification, self.units).width
@@ -415,8 +416,7 @@ class _Call:
         self.held: tuple[Tensor | None, ...] = ()
         self.check(sequence, sequence.shape, "x")
         self.check(weights[0], (self.inputs, self.columns), "W")
-        hidden = self.hidden if specification.projection else self.units
-        self.check(weights[1], (hidden, self.columns), "U")
+        self.check(weights[1], (self.hidden, self.columns), "U")
         cell = specification.cell
         if cell == "gru":
             cell = "gru_reset_after" if specification.reset_after else "gru_reset_before"
@@ -426,7 +426,7 @@ class _Call:
             specification.recurrent_activation,
             specification.reverse,
             (specification.projection, specification.layer_norm),
-            (self.batch, self.time, self.inputs, self.units, hidden, torch.get_num_threads()),
+            (self.batch, self.time, self.inputs, self.units, self.hidden, torch.get_num_threads()),
         )
 
     def options(self, weights: Sequence[Tensor], noise: Noise) -> Any:
