@@ -326,6 +326,10 @@ def test_a_cell_with_further_options_is_refused() -> None:
     assert choose_int8(request).kernel == "cpu"
     with pytest.raises(UnsupportedError, match=r"this cell has clip=3\.0\. Leave it in float32"):
         choose_int8(replace(request, specification=Clipped("lstm", clip=3.0)))
+    for option in ("projection", "layer_norm"):
+        specification = Specification("lstm", **{option: True})
+        with pytest.raises(UnsupportedError, match=f"this cell has {option}=True. Leave it"):
+            choose_int8(replace(request, specification=specification))
 
 
 def test_the_way_back_is_refused_with_the_reason() -> None:

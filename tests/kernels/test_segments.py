@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gatewise.cells import GATES, Specification
+from gatewise.cells import GATES, NO_NOISE, Noise, Specification
 from gatewise.kernels import Pass, cpu, ops
-from gatewise.kernels.segments import Gradient, go_back, run
+from gatewise.kernels.segments import Gradient, go_back, joined, parted, run
 
 pytestmark = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
 
@@ -38,11 +38,11 @@ def passes(kind: dict[str, Any], dtype: torch.dtype, batch: int = 3, units: int 
     mask = torch.rand(batch, STEPS) < 0.7
     mask[0] = True
     dropout = (torch.rand(batch, units) < 0.8).to(dtype) / 0.8
-    return Pass(specification, "cpu", x, [w * 0.4 for w in weights], state, mask, dropout)
+    return Pass(specification, "cpu", x, [w * 0.4 for w in weights], state, mask, Noise(dropout))
 
 
 def whole(given: Pass, grad_outputs: Tensor | None, final: list[Tensor]) -> list[list[Tensor]]:
-    fixed = (given.mask, given.recurrent_dropout, given.specification, given.kernel)
+    fixed = (given.mask, given.noise, given.specification, given.kernel)
     saved = ops.forward(given.x, given.weights, given.state, *fixed)
     grad_product, grad_state, _ = ops.backward_scan(
         grad_outputs, final, saved, given.weights, given.state, *fixed
@@ -58,12 +58,13 @@ def in_segments(
     order = SEGMENTS[::-1] if given.specification.reverse else SEGMENTS
     batch, units = given.state[0].shape
     outputs = given.x.new_full((batch, STEPS, units), torch.nan)
-    kept = given.x.new_full((len(order) - 1, len(given.state), batch, units), torch.nan)
+    numbers = sum(state.numel() for state in given.state)
+    kept = given.x.new_full((len(order) - 1, numbers), torch.nan)
     state = run(given, order, outputs, kept)
     # A part of the way gives the state that the whole way has kept.
     for count in (1, 2, 3):
         between = run(given, order[:count])
-        assert all(map(torch.equal, between, kept[count - 1]))
+        assert torch.equal(joined(between), kept[count - 1])
     gradient = Gradient(
         final,
         [weight.new_zeros(weight.shape) for weight in given.weights],
@@ -109,10 +110,10 @@ def test_the_reference_goes_the_same_way(kind: dict[str, Any]) -> None:
 
 
 def test_what_is_not_wanted_is_not_computed() -> None:
-    given = passes({"cell": "lstm"}, torch.float64)._replace(mask=None, recurrent_dropout=None)
+    given = passes({"cell": "lstm"}, torch.float64)._replace(mask=None, noise=NO_NOISE)
     given = given._replace(weights=given.weights[:2])
     final = [torch.randn_like(state) for state in given.state]
-    kept = given.x.new_empty(3, 2, 3, 7)
+    kept = given.x.new_empty(3, 2 * 3 * 7)
     run(given, SEGMENTS, None, kept)
     gradient = Gradient(final, None, None)
     go_back(given, SEGMENTS, kept, None, gradient)
@@ -149,3 +150,10 @@ def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
             assert all(map(torch.equal, one, two))
+
+
+def test_states_of_two_widths_are_one_row() -> None:
+    state = [torch.randn(3, 2), torch.randn(3, 5)]
+    row = joined(state)
+    assert row.shape == (21,)
+    assert all(map(torch.equal, parted(row, state), state))

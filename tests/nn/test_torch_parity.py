@@ -183,6 +183,20 @@ def test_projection(bidirectional, packed, bias):
         assert_same(expected, tensors_and_gradients(ours, x, hx, pack if packed else None), 1e-12)
 
 
+def test_projection_under_autocast_is_the_equation():
+    layer = gatewise_nn.LSTM(4, 6, proj_size=3, batch_first=True)
+    x = torch.randn(3, 7, 4, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs, _ = layer(x)
+        assert layer.choice().kernel == "reference"
+    assert outputs.dtype == torch.float32
+    expected, _ = layer(x)
+    assert not torch.equal(outputs, expected)
+    torch.testing.assert_close(outputs, expected, rtol=0.1, atol=0.02)
+    outputs.sum().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in layer.parameters())
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_unbatched(cell, batch_first):

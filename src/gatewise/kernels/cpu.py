@@ -418,8 +418,8 @@ class _Call:
         self.batch, self.time = sequence.shape[:2]
         self.inputs = sequence.shape[2] if inputs is None else inputs
         self.weights = Weights.of(weights, specification)
-        self.units = units_of(weights, specification)
-        self.hidden = weights[1].shape[0] if specification.projection else self.units
+        self.hidden = weights[1].shape[0]
+        self.units = units_of(weights, specification) if specification.projection else self.hidden
         self.columns = len(GATES[specification.cell]) * self.units
         self.widths = (self.hidden, self.units)[: len(specification.states)]
         self.saved_width = saved_row(specification, self.units).width
