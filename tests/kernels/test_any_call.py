@@ -33,6 +33,7 @@ class Call:
 
     specification: Specification
     sizes: tuple[int, int, int, int]  # B, T, I, H
+    projected: int  # P is this, and at most H
     bias: bool
     mask: str
     dropout: bool
@@ -45,13 +46,22 @@ class Call:
 
 
 def specified(
-    cell: str, activation: str, gate: str, reset: bool, reverse: bool, peephole: bool, clipped: bool
+    cell: str,
+    activation: str,
+    gate: str,
+    reset: bool,
+    reverse: bool,
+    peephole: bool,
+    clipped: bool,
+    projection: bool,
+    layer_norm: bool,
 ) -> Specification:
     """Return a specification, with those of the options that its cell can have."""
     remembers = "c" in STATES[cell]
     return Specification(
-        cell, activation, gate, reset, reverse, peephole and remembers,
-        0.7 if clipped and remembers else None,
+        cell, activation, gate, reset, reverse,
+        peephole=peephole and remembers, cell_clip=0.7 if clipped and remembers else None,
+        projection=projection and remembers, layer_norm=layer_norm and remembers,
     )  # fmt: skip
 
 
@@ -62,12 +72,10 @@ calls = st.builds(
         st.sampled_from(sorted(GATES)),
         names,
         gates,
-        st.booleans(),
-        st.booleans(),
-        st.booleans(),
-        st.booleans(),
+        *[st.booleans() for _ in range(6)],
     ),
     st.tuples(st.integers(1, 19), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40)),
+    st.integers(1, 40),
     bias=st.booleans(),
     mask=st.sampled_from(MASKS),
     dropout=st.booleans(),
@@ -122,6 +130,10 @@ def run(
     random = torch.Generator().manual_seed(call.seed)
     batch, steps, inputs, units = call.sizes
     columns = len(call.specification.gates) * units
+    hidden = min(call.projected, units) if call.specification.projection else units
+    widths = (hidden, units)[: len(call.specification.states)]
+    # There is no diagonal through a projection.
+    path = "cell" if call.path == "diagonal" and call.specification.projection else call.path
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=random, dtype=torch.float64).to(dtype)
@@ -129,32 +141,40 @@ def run(
     x = laid_out(draw(batch, steps, inputs), layout[0])
     weights = [
         laid_out(draw(inputs, columns) / inputs**0.5, layout[1]),
-        laid_out(draw(units, columns) / (2 * units**0.5), layout[2]),
+        laid_out(draw(hidden, columns) / (2 * hidden**0.5), layout[2]),
     ]
     if call.bias:
         weights.append(draw(*((2, columns) if call.specification.two_biases else (columns,))))
     if call.specification.peephole:
         weights.append(draw(len(call.specification.peepholes), units))
-    state = [draw(batch, units) for _ in call.specification.states]
+    if call.specification.projection:
+        weights.append(draw(units, hidden) / units**0.5)
+    if call.specification.layer_norm:
+        weights += [draw(size) for size in (columns, columns, units, units)]
+    state = [draw(batch, width) for width in widths]
     mask = mask_of(call.mask, batch, steps, random)
     if mask is not None:
         x[~mask] = float("nan")
-    shares = torch.rand(2, batch, steps, units, generator=random, dtype=torch.float64).to(dtype)
+    shares = [
+        torch.rand(batch, steps, width, generator=random, dtype=torch.float64).to(dtype)
+        for width in widths
+    ]
     if mask is not None:
-        shares[:, ~mask] = float("nan")
+        for share in shares:
+            share[~mask] = float("nan")
     noise = Noise(
-        (draw(batch, units) > -0.5).to(dtype) / 0.7 if call.dropout else None,
+        (draw(batch, hidden) > -0.5).to(dtype) / 0.7 if call.dropout else None,
         laid_out(shares[0], layout[0]) if call.zoneout[0] else None,
         shares[1] if call.zoneout[1] and len(state) == 2 else None,
     )
     fixed = (mask, noise, call.specification, kernel)
-    grad_outputs = draw(batch, steps, units) if call.cotangents else None
-    grad_final = [draw(batch, units) for _ in state]
+    grad_outputs = draw(batch, steps, hidden) if call.cotangents else None
+    grad_final = [draw(batch, width) for width in widths]
     scale = torch.rand(steps, generator=random).to(dtype) if call.scale else None
 
     saved = ops.forward(x, weights, state, *fixed)
     grad_product, grad_state, norms = ops.backward_scan(
-        grad_outputs, grad_final, saved, weights, state, *fixed, scale, call.path, True
+        grad_outputs, grad_final, saved, weights, state, *fixed, scale, path, True
     )
     gradients = ops.weight_gradient(x, saved, grad_product, weights, state, *fixed, call.reduce)
     results = {"outputs": saved.outputs, "gates": saved.gates, "dP": grad_product, "norms": norms}

@@ -103,11 +103,11 @@ def test_initial_states() -> None:
     x, h = torch.zeros(2, 5, 12), torch.zeros(2, 8)
     assert_message(
         lambda: lstm()(x, initial_state=[h]),
-        "LSTM expected initial_state with h, c, each (B, H) = (2, 8) but got 1 tensors.",
+        "LSTM expected initial_state with h (2, 8), c (2, 8) but got 1 tensors.",
     )
     assert_message(
         lambda: lstm()(x, initial_state=[h, torch.zeros(3, 8)]),
-        "LSTM expected initial_state with h, c, each (B, H) = (2, 8) but c has the shape (3, 8).",
+        "LSTM expected initial_state with h (2, 8), c (2, 8) but c has the shape (3, 8).",
     )
     assert_message(
         lambda: layers.Bidirectional(layers.GRU(8))(x, initial_state=h),
