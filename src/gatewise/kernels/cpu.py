@@ -422,8 +422,6 @@ class _Call:
         self.units = units_of(weights, specification) if specification.projection else self.hidden
         self.columns = len(GATES[specification.cell]) * self.units
         self.widths = (self.hidden, self.units)[: len(specification.states)]
-        self.saved_width = saved_row(specification, self.units).width
-        self.gradient_width = gradient_row(specification, self.units, self.hidden).width
         self.two_biases = specification.two_biases
         self.saves = specification.saves
         self.specification = specification
@@ -442,6 +440,16 @@ class _Call:
             (self.batch, self.time, self.inputs, self.units, self.hidden, torch.get_num_threads()),
             specification.precision,
         )
+
+    @property
+    def saved_width(self) -> int:
+        """The numbers of a row of ``saved``."""
+        return saved_row(self.specification, self.units).width
+
+    @property
+    def gradient_width(self) -> int:
+        """The numbers of a row of ``grad_product``."""
+        return gradient_row(self.specification, self.units, self.hidden).width
 
     def options(self, weights: Sequence[Tensor], noise: Noise) -> Any:
         """Return what the cell does beside its equation; ``held`` keeps the memory behind it."""
