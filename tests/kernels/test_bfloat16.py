@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gatewise import cells
-from gatewise.cells import Specification
+from gatewise.cells import NO_NOISE, Specification
 from gatewise.cells.products import product
 from gatewise.errors import UnknownNameError, UnsupportedError
 from gatewise.kernels import Request, choose, cpu, recurrent, reference
@@ -60,15 +60,15 @@ def test_operands_are_rounded_as_torch_rounds() -> None:
 
     x = values.reshape(-1, 1, 1)
     state = [torch.zeros(len(values), 1)]
-    outputs, *_ = cpu.forward(x, [one, nothing], state, None, None, line, False)
+    outputs, *_ = cpu.forward(x, [one, nothing], state, None, NO_NOISE, line, False)
     assert torch.equal(outputs.flatten().nan_to_num(7.0), expected.nan_to_num(7.0))
     dx = cpu.input_gradient(x, [one, nothing], line)
     assert torch.equal(dx.flatten().nan_to_num(7.0), expected.nan_to_num(7.0))
 
     grad, ones, nothing = values[:64].reshape(1, 1, 64), torch.ones(1, 1, 1), torch.zeros(64, 64)
     dW, *_ = cpu.weight_gradient(
-        ones, torch.zeros(1, 1, 64), torch.empty(0), grad, [torch.ones(1, 64), nothing],
-        [torch.zeros(1, 64)], None, None, line, "all",
+        ones, torch.zeros(1, 1, 64), torch.empty(0), torch.empty(0), grad, [torch.ones(1, 64), nothing],
+        [torch.zeros(1, 64)], None, NO_NOISE, line, "all",
     )  # fmt: skip
     assert torch.equal(dW.flatten().nan_to_num(7.0), expected[:64].nan_to_num(7.0))
 
@@ -83,8 +83,10 @@ def test_an_odd_depth_has_no_neighbour(cell: Specification, inputs: int, units: 
     padded_W = torch.cat((W, torch.zeros(1, W.shape[1])))
     for size in (1, 4):
         state = [torch.zeros(size, units) for _ in cell.states]
-        outputs, *_ = cpu.forward(x[:size], [W, U, b], state, None, None, cell, False)
-        padded, *_ = cpu.forward(padded_x[:size], [padded_W, U, b], state, None, None, cell, False)
+        outputs, *_ = cpu.forward(x[:size], [W, U, b], state, None, NO_NOISE, cell, False)
+        padded, *_ = cpu.forward(
+            padded_x[:size], [padded_W, U, b], state, None, NO_NOISE, cell, False
+        )
         assert torch.equal(outputs, padded)
 
 
@@ -147,7 +149,7 @@ def test_the_way_back_is_that_of_the_rounded_equation(cell: Specification) -> No
     def equation(x, weights, state, *, specification):
         state = [x.new_zeros(4, 9) for _ in specification.states]
         given = cells.input_product(x, weights, None, specification)
-        scan = cells.scan(given, weights, state, None, None, specification)
+        scan = cells.scan(given, weights, state, None, NO_NOISE, specification)
         return scan.outputs, scan.final_state
 
     names = ("x", "W", "U", "b")
@@ -237,7 +239,7 @@ def test_double_precision_is_left_to_the_equation() -> None:
         recurrent(x, weights, None, specification=CELLS["lstm"], kernel="cpu")
     outputs, _ = recurrent(x, weights, None, specification=CELLS["lstm"])
     expected, *_ = reference.forward(
-        x, weights, [torch.zeros(4, 4).double()] * 2, None, None, CELLS["lstm"], False
+        x, weights, [torch.zeros(4, 4).double()] * 2, None, NO_NOISE, CELLS["lstm"], False
     )
     assert torch.equal(outputs, expected)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gatewise.cells import GATES, Specification
+from gatewise.cells import GATES, NO_NOISE, Noise, Specification
 from gatewise.kernels import Pass, cpu, ops
 from gatewise.kernels.segments import Gradient, go_back, run
 
@@ -38,11 +38,11 @@ def passes(kind: dict[str, Any], dtype: torch.dtype, batch: int = 3, units: int 
     mask = torch.rand(batch, STEPS) < 0.7
     mask[0] = True
     dropout = (torch.rand(batch, units) < 0.8).to(dtype) / 0.8
-    return Pass(specification, "cpu", x, [w * 0.4 for w in weights], state, mask, dropout)
+    return Pass(specification, "cpu", x, [w * 0.4 for w in weights], state, mask, Noise(dropout))
 
 
 def whole(given: Pass, grad_outputs: Tensor | None, final: list[Tensor]) -> list[list[Tensor]]:
-    fixed = (given.mask, given.recurrent_dropout, given.specification, given.kernel)
+    fixed = (given.mask, given.noise, given.specification, given.kernel)
     saved = ops.forward(given.x, given.weights, given.state, *fixed)
     grad_product, grad_state, _ = ops.backward_scan(
         grad_outputs, final, saved, given.weights, given.state, *fixed
@@ -109,7 +109,7 @@ def test_the_reference_goes_the_same_way(kind: dict[str, Any]) -> None:
 
 
 def test_what_is_not_wanted_is_not_computed() -> None:
-    given = passes({"cell": "lstm"}, torch.float64)._replace(mask=None, recurrent_dropout=None)
+    given = passes({"cell": "lstm"}, torch.float64)._replace(mask=None, noise=NO_NOISE)
     given = given._replace(weights=given.weights[:2])
     final = [torch.randn_like(state) for state in given.state]
     kept = given.x.new_empty(3, 2, 3, 7)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gatewise.cells import GATES, Specification
+from gatewise.cells import GATES, Noise, Specification
 from gatewise.gradients.traces import advanced
 from gatewise.kernels import Pass, cpu, ops
 from gatewise.kernels.traces import advance_chunk, zeros
@@ -33,14 +33,14 @@ def chunk(
         weights[1][:, gate * units : (gate + 1) * units].diagonal().mul_(2 * loops)
     state = [torch.rand(batch, units, dtype=dtype) for _ in specification.states]
     x = torch.randn(batch, steps, inputs, dtype=dtype)
-    given = Pass(specification, "cpu", x, weights, state, None, None)
+    given = Pass(specification, "cpu", x, weights, state, None)
     trace = [[torch.randn_like(one) for one in of_state] for of_state in zeros(given)]
     return given, trace, [torch.randn_like(one) for one in state]
 
 
 def run(given: Pass) -> ops.Saved:
     return ops.forward(
-        given.x, given.weights, given.state, given.mask, given.recurrent_dropout,
+        given.x, given.weights, given.state, given.mask, given.noise,
         given.specification, given.kernel,
     )  # fmt: skip
 
@@ -59,13 +59,12 @@ def parts(
     dtype: torch.dtype,
 ) -> list[Tensor]:
     """g · J and A · J + B by the reference, in this type; of c alone on an LSTM's "cell" path."""
-    noise = given.recurrent_dropout
     given = given._replace(
         kernel="reference",
         x=given.x.to(dtype),
         weights=[one.to(dtype) for one in given.weights],
         state=[one.to(dtype) for one in given.state],
-        recurrent_dropout=None if noise is None else noise.to(dtype),
+        noise=given.noise.to(dtype),
     )
     before = [[one.to(dtype) for one in of_state] for of_state in trace]
     first = first_state(given, path)
@@ -129,7 +128,7 @@ def test_holes_padding_and_dropout(cell: str, path: str) -> None:
     mask[3, :50] = False
     mask[4, :52] = False
     dropout = (torch.rand(6, 7) < 0.7).double() / 0.7
-    check(given._replace(mask=mask, recurrent_dropout=dropout), path, trace, grads)
+    check(given._replace(mask=mask, noise=Noise(dropout)), path, trace, grads)
 
 
 def test_no_bias_and_a_strided_input() -> None:
