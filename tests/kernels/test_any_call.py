@@ -50,8 +50,8 @@ def specified(
     """Return a specification, with those of the options that its cell can have."""
     remembers = "c" in STATES[cell]
     return Specification(
-        cell, activation, gate, reset, reverse, peephole and remembers,
-        0.7 if clipped and remembers else None,
+        cell, activation, gate, reset, reverse, peephole=peephole and remembers,
+        cell_clip=0.7 if clipped and remembers else None,
     )  # fmt: skip
 
 
