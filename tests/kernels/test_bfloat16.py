@@ -68,8 +68,7 @@ def test_operands_are_rounded_as_torch_rounds() -> None:
     grad, ones, nothing = values[:64].reshape(1, 1, 64), torch.ones(1, 1, 1), torch.zeros(64, 64)
     dW, *_ = cpu.weight_gradient(
         ones, torch.zeros(1, 1, 64), torch.empty(0), torch.empty(0), grad,
-        [torch.ones(1, 64), nothing],
-        [torch.zeros(1, 64)], None, NO_NOISE, line, "all",
+        [torch.ones(1, 64), nothing], [torch.zeros(1, 64)], None, NO_NOISE, line, "all",
     )  # fmt: skip
     assert torch.equal(dW.flatten().nan_to_num(7.0), expected[:64].nan_to_num(7.0))
 

@@ -59,13 +59,12 @@ def parts(
     dtype: torch.dtype,
 ) -> list[Tensor]:
     """g · J and A · J + B by the reference, in this type; of c alone on an LSTM's "cell" path."""
-    dropout = given.noise.recurrent_dropout
     given = given._replace(
         kernel="reference",
         x=given.x.to(dtype),
         weights=[one.to(dtype) for one in given.weights],
         state=[one.to(dtype) for one in given.state],
-        noise=Noise(None if dropout is None else dropout.to(dtype)),
+        noise=given.noise.to(dtype),
     )
     before = [[one.to(dtype) for one in of_state] for of_state in trace]
     first = first_state(given, path)
