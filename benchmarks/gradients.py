@@ -80,6 +80,7 @@ def main() -> None:
     cost.set_defaults(run=run_cost)
     speed = parts.add_parser("speed", help="time of a gradient beside BPTT's")
     speed.add_argument("--rounds", type=int, default=15)
+    speed.add_argument("--chunk", type=int, default=100, help="k, every and the mean length")
     speed.add_argument("--quick", action="store_true", help="next to no data")
     speed.set_defaults(run=run_speed)
     online = parts.add_parser("online", help="time of a step of learning from one time step")
@@ -288,7 +289,7 @@ def run_speed(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     model = Sequential([layer, Dense(1)])
     model.compile(loss="mse")
     x, y = torch.randn(series, steps, inputs), torch.randn(series, steps, 1)
-    k = max(1, steps // 10)
+    k = min(arguments.chunk, steps)
 
     def through_layer() -> None:
         layer(x).square().mean().backward()
