@@ -16,4 +16,5 @@ assert gatewise.inspect.measure_gates.__module__ == "gatewise.inspect.activity"
 
 
 def test_the_inspector_is_imported_when_it_is_first_asked_for() -> None:
-    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
