@@ -101,23 +101,23 @@ def test_the_first_training_call_keeps_memory_unless_told_not_to(
     program = """
 import torch
 from gatewise.cells import NO_NOISE, Specification
-from gatewise.kernels import cpu
+from gatewise.kernels import cpu, native
 
 class Counted:
     calls = 0
     def __getattr__(self, name):
-        return getattr(native, name)
+        return getattr(compiled, name)
     def keep_freed_memory(self):
         self.calls += 1
         return True
 
-native, cpu._native = cpu._native, Counted()
+compiled, native._native = native._native, Counted()
 x, weights = torch.ones(1, 2, 3), [torch.ones(3, 8), torch.ones(2, 8)]
 state = [torch.zeros(1, 2)] * 2
 counts = []
 for needs_backward in (False, True, True):
     cpu.forward(x, weights, state, None, NO_NOISE, Specification("lstm"), needs_backward)
-    counts.append(cpu._native.calls)
+    counts.append(native._native.calls)
 print(*counts)
 """
     result = _run(program, setting)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gatewise.kernels import cpu
+from gatewise.kernels import cpu, native_rmsprop
 from gatewise.optimizers import RMSprop
 
 needs_native = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
@@ -45,8 +45,8 @@ def test_one_pass_follows_torch_s_passes(
     specification: RMSprop, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     native = _walk(specification, dtype)
-    monkeypatch.setattr(cpu, "serves_rmsprop", _refuse)
-    monkeypatch.setattr(cpu, "rmsprop", None)
+    monkeypatch.setattr(native_rmsprop, "serves", _refuse)
+    monkeypatch.setattr(native_rmsprop, "step", None)
     # torch fuses some of the multiplications and additions, the native pass none.
     for value, expected in zip(native, _walk(specification, dtype), strict=True):
         unit = torch.finfo(dtype).eps * expected.abs().max() if expected.numel() else 0.0
@@ -78,8 +78,10 @@ def _one_step(parameter: Tensor, gradient: Tensor, specification: RMSprop) -> Te
 @needs_native
 def test_who_takes_the_native_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    native = cpu.rmsprop
-    monkeypatch.setattr(cpu, "rmsprop", lambda *arrays: (taken.append(1), native(*arrays)))
+    native = native_rmsprop.step
+    monkeypatch.setattr(
+        native_rmsprop, "step", lambda *arrays: (taken.append(1), native(*arrays))
+    )
     weight, gradient = torch.ones(6, 4), torch.linspace(-1, 1, 24).reshape(6, 4)
     expected = _one_step(weight.clone(), gradient, RMSprop())
     assert len(taken) == 1

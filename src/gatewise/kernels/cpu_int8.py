@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Specification
-from gatewise.kernels.cpu import Stream, _address, _Call, _matrix, _pair, _rows_contiguous
+from gatewise.kernels.cpu import Stream
+from gatewise.kernels.native_call import NativeCall, address, matrix, pair, rows_contiguous
 
 
 def forward(
@@ -26,15 +27,15 @@ def forward(
     """Return the outputs (B, T, H) and the final state."""
     call = _Int8Call(x, weights, specification)
     batch, time, units = call.batch, call.time, call.units
-    x = _rows_contiguous(x)
+    x = rows_contiguous(x)
     states = call.states(state)
     mask = call.mask(mask)
     dropout = call.optional(recurrent_dropout, (batch, units), "recurrent_dropout")
     outputs = x.new_empty(batch, time, units)
     final_state = [x.new_empty(batch, units) for _ in states]
     call.module.int8_forward(
-        call.layer, _matrix(x), *call.matrices, _address(call.given_bias), _pair(states),
-        _address(mask), _address(dropout), outputs.data_ptr(), _pair(final_state),
+        call.layer, matrix(x), *call.matrices, address(call.given_bias), pair(states),
+        address(mask), address(dropout), outputs.data_ptr(), pair(final_state),
     )  # fmt: skip
     return outputs, final_state
 
@@ -50,12 +51,12 @@ class Int8Stream(Stream):
         call = _Int8Call(scale.new_empty(batch, 1, len(kernel)), weights, specification)
         self.state = tuple(scale.new_zeros(batch, width) for width in call.widths)
         self._native = call.module.Int8Stream(
-            call.layer, *call.matrices, _address(call.given_bias), _pair(self.state)
+            call.layer, *call.matrices, address(call.given_bias), pair(self.state)
         )
         self.step = self._native.step
 
 
-class _Int8Call(_Call):
+class _Int8Call(NativeCall):
     """The checks of a call, and the memory that its addresses point to."""
 
     def __init__(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gatewise.kernels import cpu, ops
+from gatewise.kernels.native_call import NativeCall, address, matrix, pair
 from gatewise.kernels.steering import Pass
 
 Segments = Sequence[tuple[int, int]]
@@ -105,7 +106,7 @@ class _NativePass:
     """A pass as the compiled module takes it; it holds the tensors behind the addresses."""
 
     def __init__(self, given: Pass) -> None:
-        call = self.call = cpu._Call(given.x, given.weights, given.specification)
+        call = self.call = NativeCall(given.x, given.weights, given.specification)
         x = given.x if given.x.stride(-1) == 1 else given.x.contiguous()
         bias, mask, state = (
             call.bias(),
@@ -116,8 +117,8 @@ class _NativePass:
         dropout = call.optional(given.noise.recurrent_dropout, shape, "recurrent_dropout")
         self.held = x, bias, mask, state, dropout
         self.arguments = (
-            cpu._matrix(x), cpu._matrix(given.weights[0]), cpu._matrix(given.weights[1]),
-            cpu._address(bias), cpu._pair(state), cpu._address(mask), cpu._address(dropout),
+            matrix(x), matrix(given.weights[0]), matrix(given.weights[1]),
+            address(bias), pair(state), address(mask), address(dropout),
         )  # fmt: skip
 
 
@@ -131,8 +132,8 @@ def _run_natively(
         call.check(outputs, (call.batch, call.time, call.units), "outputs")
         assert outputs.is_contiguous()
     call.module.run_segments(
-        call.is_double, call.layer, native.arguments, segments, cpu._address(outputs),
-        cpu._pair(final), cpu._address(kept),
+        call.is_double, call.layer, native.arguments, segments, address(outputs),
+        pair(final), address(kept),
     )  # fmt: skip
     return final
 
@@ -157,7 +158,7 @@ def _go_back_natively(
     grads = call.optional(grad_outputs, (call.batch, call.time, call.units), "grad_outputs")
     weights = gradient.weights or ()
     call.module.segments_backward(
-        call.is_double, call.layer, native.arguments, segments, cpu._address(kept),
-        cpu._address(grads), cpu._pair(gradient.state),
-        *[*(weight.data_ptr() for weight in weights), 0, 0, 0][:3], cpu._address(gradient.x),
+        call.is_double, call.layer, native.arguments, segments, address(kept),
+        address(grads), pair(gradient.state),
+        *[*(weight.data_ptr() for weight in weights), 0, 0, 0][:3], address(gradient.x),
     )  # fmt: skip

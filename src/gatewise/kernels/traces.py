@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gatewise.cells import Weights
 from gatewise.kernels import cpu, ops
+from gatewise.kernels.native_call import NativeCall, address, matrix, pair
 from gatewise.kernels.steering import Pass
 
 Trace = Sequence[Sequence[Tensor]]
@@ -42,7 +43,7 @@ def advance_chunk(
     ``path`` is "diagonal" or "cell". On an LSTM's "cell" path only the trace of c is touched: h
     goes on through U alone.
     """
-    call = cpu._Call(given.x, given.weights, given.specification)
+    call = NativeCall(given.x, given.weights, given.specification)
     x = given.x if given.x.stride(-1) == 1 else given.x.contiguous()
     states, mask = call.states(given.state), call.mask(given.mask)
     shape = (call.batch, call.units)
@@ -50,9 +51,9 @@ def advance_chunk(
     grads = [call.optional(grad, shape, "grad_state") for grad in grad_state or ()]
     found = [torch.empty(one.shape[1:], dtype=one.dtype) for one in trace[0] if grads]
     call.module.trace_chunk(
-        call.is_double, call.layer, path, _matrix(x), saved.outputs.data_ptr(),
-        saved.gates.data_ptr(), saved.saved.data_ptr(), _matrix(given.weights[1]), _pair(states),
-        _address(mask), _address(dropout), _pair(grads) if grads else (0, 0), six_addresses(trace),
+        call.is_double, call.layer, path, matrix(x), saved.outputs.data_ptr(),
+        saved.gates.data_ptr(), saved.saved.data_ptr(), matrix(given.weights[1]), pair(states),
+        address(mask), address(dropout), pair(grads) if grads else (0, 0), six_addresses(trace),
         *[*(one.data_ptr() for one in found), 0, 0, 0][:3],
     )  # fmt: skip
     return found
@@ -60,18 +61,18 @@ def advance_chunk(
 
 def worth(given: Pass, trace: Trace, grad_state: Sequence[Tensor]) -> list[Tensor]:
     """Return the sum over the batch and the states of dL/ds · J, for each weight."""
-    call = cpu._Call(given.x, given.weights, given.specification)
+    call = NativeCall(given.x, given.weights, given.specification)
     return _worth(call, trace, six_addresses(trace), grad_state)
 
 
 def _worth(
-    call: cpu._Call, trace: Trace, addresses: tuple[int, ...], grad_state: Sequence[Tensor | None]
+    call: NativeCall, trace: Trace, addresses: tuple[int, ...], grad_state: Sequence[Tensor | None]
 ) -> list[Tensor]:
     shape = (call.batch, call.units)
     grads = [call.optional(grad, shape, "grad_state") for grad in grad_state]
     found = [torch.empty(one.shape[1:], dtype=one.dtype) for one in trace[0]]
     call.module.trace_gradient(
-        call.is_double, call.layer, _pair(grads), addresses,
+        call.is_double, call.layer, pair(grads), addresses,
         *[*(one.data_ptr() for one in found), 0][:3],
     )  # fmt: skip
     return found
@@ -93,7 +94,7 @@ class TraceStep:
     """
 
     def __init__(self, given: Pass, path: str) -> None:
-        call = cpu._Call(given.x, given.weights, given.specification)
+        call = NativeCall(given.x, given.weights, given.specification)
         call.states(given.state)
         call.bias()
         cpu.keep_freed_memory()  # a gradient is as large as the weights, and new at every step
@@ -134,9 +135,9 @@ class TraceStep:
         outputs = x.new_empty(call.batch, 1, call.units)
         final = [torch.empty_like(part) for part in given.state]
         call.module.trace_step(
-            call.is_double, call.layer, self.path, _matrix(x), _matrix(weights[0]),
-            _matrix(weights[1]), _address(bias), _pair(given.state), _address(mask),
-            _address(dropout), outputs.data_ptr(), _pair(final), *self._buffers, self._six(trace),
+            call.is_double, call.layer, self.path, matrix(x), matrix(weights[0]),
+            matrix(weights[1]), address(bias), pair(given.state), address(mask),
+            address(dropout), outputs.data_ptr(), pair(final), *self._buffers, self._six(trace),
         )  # fmt: skip
         return outputs, final, self._gates, self._saved
 
@@ -153,15 +154,3 @@ class TraceStep:
 def _kind(given: Pass) -> tuple[object, ...]:
     W = given.weights[0]
     return given.x.shape, given.x.dtype, W.shape, W.dtype, given.specification
-
-
-def _matrix(tensor: Tensor) -> tuple[int, int, int]:
-    return tensor.data_ptr(), tensor.stride(0), tensor.stride(1)
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def _pair(tensors: Sequence[Tensor | None]) -> tuple[int, int]:
-    return _address(tensors[0]), _address(tensors[1]) if len(tensors) > 1 else 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gatewise.kernels import cpu
+from gatewise.kernels import native_rmsprop
 from gatewise.optimizers import foreach
 from gatewise.optimizers.base import Optimizer, State, slot, zeros_for
 from gatewise.optimizers.schedules import LearningRateSchedule
@@ -64,9 +64,9 @@ class RMSprop(Optimizer):
         momentums = slot(states, "momentum") if self.momentum else None
         arrays = (parameters, gradients, velocities, momentums, averages)
         # Without epsilon a velocity that the native pass flushes to zero would divide by it.
-        if self.epsilon > 0 and cpu.serves_rmsprop(part for part in arrays if part is not None):
-            rates = cpu.RmspropRates(learning_rate, self.rho, self.momentum, self.epsilon)
-            cpu.rmsprop(*arrays, rates)
+        if self.epsilon > 0 and native_rmsprop.serves(part for part in arrays if part is not None):
+            rates = native_rmsprop.Rates(learning_rate, self.rho, self.momentum, self.epsilon)
+            native_rmsprop.step(*arrays, rates)
         else:
             self._update_by_passes(*arrays, learning_rate)
 

@@ -1,0 +1,153 @@
+"""The compiled module: whether it is there, what it can compute, and how fast.
+
+Memory: glibc gives large blocks back to the system when they are freed, and a training step that
+takes them anew spends up to half of its time in page faults. So the first call that trains asks
+glibc, for the whole process, to keep what is freed (up to 1 GiB). ``GATEWISE_KEEP_MEMORY=0`` in the
+environment leaves glibc as it is; nothing is done with other C libraries.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from time import perf_counter
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from gatewise.activations import KERNEL_NAMES
+from gatewise.cells import Specification
+from gatewise.errors import InputError
+
+DTYPES = (torch.float32, torch.float64)
+
+_CURE = (
+    "The equations run instead, more slowly. Cure: install a C++20 compiler, then "
+    "`pip install --no-cache-dir --force-reinstall --no-deps gatewise` (or its source's path); "
+    "with GATEWISE_REQUIRE_NATIVE=1 in the environment a compile error stops that and is shown."
+)
+
+
+def _load() -> tuple[ModuleType | None, str]:
+    """Import the compiled module: it, or the reason why there is none."""
+    try:
+        return import_module("gatewise._native"), ""
+    except ImportError as error:
+        return None, f"The native CPU kernels are not installed ({error}). {_CURE}"
+
+
+def _choose_isa() -> str:
+    if _native is None:
+        return ""
+    try:
+        return _native.isa()
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _choose_memory() -> bool:
+    given = os.environ.get("GATEWISE_KEEP_MEMORY", "")
+    if given not in ("", "0", "1"):
+        raise InputError(
+            f"GATEWISE_KEEP_MEMORY is {given!r}, which is neither 0 nor 1. Set it to 0 to leave "
+            "the C library's memory settings alone; unset it, or set it to 1, to have freed memory "
+            "kept once training begins."
+        )
+    return given != "0"
+
+
+# Settled at import: torch.compile traces the choice of a kernel, and cannot trace an import.
+_native, _reason = _load()
+_isa = _choose_isa()
+_may_keep_memory = _choose_memory()
+
+
+def available() -> bool:
+    """Whether the native kernels were compiled and can be loaded."""
+    return _native is not None
+
+
+def unavailable_reason() -> str:
+    """Return why the native kernels are missing and the cure; empty where they are there."""
+    return _reason
+
+
+def isa() -> str:
+    """Return the instruction set in use, such as "avx512"; empty without kernels."""
+    return _isa
+
+
+def multiplies_bfloat16() -> bool:
+    """Return whether the instruction set in use has a multiply-add of bfloat16.
+
+    Where it has none, two float32 multiply-adds give the same bits in the time of float32.
+    """
+    return _isa == "avx512_bf16"
+
+
+def available_isas() -> list[str]:
+    """Return what was compiled and this processor can run, slowest first."""
+    return [] if _native is None else _native.available_isas()
+
+
+def supports(specification: Specification, dtype: torch.dtype) -> str | None:
+    """Return None where the kernels can compute this cell, else the reason why not."""
+    if not available():
+        return unavailable_reason()
+    if dtype not in DTYPES:
+        return f"the native kernels compute in float32 and float64, not {dtype}"
+    if specification.precision == "bfloat16" and dtype != torch.float32:
+        return f"the native kernels sum bfloat16 products in float32, not in {dtype}"
+    if specification.precision == "bfloat16" and specification.projection:
+        return "the native kernels project h in float32 and float64, not with bfloat16 products"
+    if specification.precision == "bfloat16" and specification.layer_norm:
+        return "the native kernels normalize sums in float32 and float64, not of bfloat16 products"
+    if not specification.fusable:
+        return f"the native kernels know the activations {', '.join(sorted(KERNEL_NAMES))} alone"
+    if specification.layer_norm and "c" not in specification.states:
+        return "the native kernels normalize the sums of an LSTM alone"
+    return None
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Keep what this process frees, unless ``GATEWISE_KEEP_MEMORY=0``; return whether it is kept.
+
+    The first training call does this; it cannot be undone.
+    """
+    return _may_keep_memory and _native is not None and _native.keep_freed_memory()
+
+
+def compiled() -> ModuleType:
+    """Return the compiled module, which must be there."""
+    assert _native is not None, _reason
+    return _native
+
+
+def peak(dtype: torch.dtype = torch.float32, precision: str = "float32") -> float:
+    """Measure the multiply-adds a second that all of torch's threads can do: the kernels' limit."""
+    assert _native is not None, _reason
+    arguments = (dtype == torch.float64, precision, torch.get_num_threads(), 1_000_000)
+    rates = []
+    for _ in range(5):
+        began = perf_counter()
+        rates.append(_native.multiply_adds(*arguments) / (perf_counter() - began))
+    return max(rates)
+
+
+def random_mask(shape: Sequence[int], key: int, below: int, like: Tensor) -> Tensor:
+    """Return a mask that is 1 with the probability below / 2**32, else 0.
+
+    ``key`` is a 32-bit number, ``below`` at least 1. The mask is that which ``layers.noise``
+    computes from the same key, to the bit.
+    """
+    assert _native is not None
+    mask = like.new_empty(tuple(shape))
+    _native.random_mask(
+        like.dtype == torch.float64, mask.data_ptr(), mask.numel(), key, below,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return mask
