@@ -79,9 +79,7 @@ def _one_step(parameter: Tensor, gradient: Tensor, specification: RMSprop) -> Te
 def test_who_takes_the_native_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
     native = native_rmsprop.step
-    monkeypatch.setattr(
-        native_rmsprop, "step", lambda *arrays: (taken.append(1), native(*arrays))
-    )
+    monkeypatch.setattr(native_rmsprop, "step", lambda *arrays: (taken.append(1), native(*arrays)))
     weight, gradient = torch.ones(6, 4), torch.linspace(-1, 1, 24).reshape(6, 4)
     expected = _one_step(weight.clone(), gradient, RMSprop())
     assert len(taken) == 1
