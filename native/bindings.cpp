@@ -155,6 +155,19 @@ const Kernels<double>& kernels<double>() {
     return *chosen().of_double;
 }
 
+// Those that multiply, for products of this precision.
+template <class S>
+const Passes<S>& passes(Precision precision) {
+    if constexpr (sizeof(S) == sizeof(float)) {
+        if (precision == Precision::bfloat16) return *chosen().of_pairs;
+    }
+    return kernels<S>().passes;
+}
+template <class S>
+const Passes<S>& passes(const Layer& layer) {
+    return passes<S>(layer.precision);
+}
+
 // Calls `run` with a value of the scalar type.
 template <class Run>
 void with_scalar(bool is_double, const Run& run) {
@@ -167,19 +180,20 @@ void forward(bool is_double, const Layer& layer, const SequenceArgument& x, cons
              Address dropout, Address outputs, const StateArgument& final_state, Address gates,
              Address saved, const LayerOptions& options) {
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().forward({layer,
-                              sequence<S>(x),
-                              matrix<S>(W),
-                              matrix<S>(U),
-                              at<const S>(bias),
-                              {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
-                              at<const bool>(mask),
-                              at<const S>(dropout),
-                              at<S>(outputs),
-                              {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
-                              at<S>(gates),
-                              at<S>(saved),
-                              options.of<S>()});
+        passes<S>(layer).forward(
+            {layer,
+             sequence<S>(x),
+             matrix<S>(W),
+             matrix<S>(U),
+             at<const S>(bias),
+             {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
+             at<const bool>(mask),
+             at<const S>(dropout),
+             at<S>(outputs),
+             {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
+             at<S>(gates),
+             at<S>(saved),
+             options.of<S>()});
     });
 }
 
@@ -190,7 +204,7 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
                    const StateArgument& grad_state, Address norms, const LayerOptions& options) {
     const Path way = named("path", path, paths);
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().backward_scan(
+        passes<S>(layer).backward_scan(
             {layer,
              at<const S>(grad_outputs),
              {at<const S>(std::get<0>(grad_final)), at<const S>(std::get<1>(grad_final))},
@@ -219,7 +233,7 @@ void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce
     const Reduce reduction = named("reduction", reduce, reductions);
     const auto [input_gain, recurrent_gain, cell_gain, cell_bias] = grad_norm;
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().weight_gradient(
+        passes<S>(layer).weight_gradient(
             {layer,
              reduction,
              sequence<S>(x),
@@ -244,7 +258,7 @@ void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce
 void input_gradient(bool is_double, const Layer& layer, Address grad_product,
                     const MatrixArgument& W, Address grad_x) {
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().input_gradient(
+        passes<S>(layer).input_gradient(
             {layer, at<const S>(grad_product), matrix<S>(W), at<S>(grad_x)});
     });
 }
@@ -285,7 +299,8 @@ void run_segments(bool is_double, const Layer& layer, const PassArgument& pass,
         whole.outputs = at<S>(outputs);
         whole.final_state[0] = at<S>(std::get<0>(final_state));
         whole.final_state[1] = at<S>(std::get<1>(final_state));
-        kernels<S>().run_segments({whole, segments.data(), Index(segments.size()), at<S>(kept)});
+        kernels<S>().run_segments(passes<S>(layer),
+                                  {whole, segments.data(), Index(segments.size()), at<S>(kept)});
     });
 }
 
@@ -296,14 +311,14 @@ void segments_backward(bool is_double, const Layer& layer, const PassArgument& p
     const std::vector<Segment> segments = segments_of(argument);
     with_scalar(is_double, [&]<class S>(S) {
         kernels<S>().segments_backward(
-            {whole_pass<S>(layer, pass),
-             segments.data(),
-             Index(segments.size()),
-             at<const S>(kept),
-             at<const S>(grad_outputs),
-             {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
-             {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)},
-             at<S>(grad_x)});
+            passes<S>(layer), {whole_pass<S>(layer, pass),
+                               segments.data(),
+                               Index(segments.size()),
+                               at<const S>(kept),
+                               at<const S>(grad_outputs),
+                               {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
+                               {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)},
+                               at<S>(grad_x)});
     });
 }
 
@@ -345,7 +360,7 @@ void trace_step(bool is_double, const Layer& layer, std::string_view path,
                              way,
                              {}};
         spread<decltype(step.trace), S>(trace, step.trace);
-        kernels<S>().trace_step(step);
+        kernels<S>().trace_step(passes<S>(layer), step);
     });
 }
 
@@ -388,7 +403,7 @@ void trace_chunk(bool is_double, const Layer& layer, std::string_view path,
             {},
             {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)}};
         spread<decltype(chunk.trace), S>(trace, chunk.trace);
-        kernels<S>().trace_chunk(chunk);
+        kernels<S>().trace_chunk(passes<S>(layer), chunk);
     });
 }
 
@@ -398,7 +413,7 @@ public:
     StreamOwner(bool is_double, const Layer& layer, const MatrixArgument& W,
                 const MatrixArgument& U, Address bias, const StateArgument& state,
                 const LayerOptions& options)
-        : is_double_(is_double) {
+        : is_double_(is_double), precision_(layer.precision) {
         with_scalar(is_double, [&]<class S>(S) {
             Forward<S> call = {};
             call.layer = layer;
@@ -408,12 +423,12 @@ public:
             call.state[0] = call.final_state[0] = at<S>(std::get<0>(state));
             call.state[1] = call.final_state[1] = at<S>(std::get<1>(state));
             call.options = options.of<S>();
-            stream_ = kernels<S>().open_stream(call);
+            stream_ = passes<S>(precision_).open_stream(call);
         });
     }
     ~StreamOwner() {
         with_scalar(is_double_, [&]<class S>(S) {
-            kernels<S>().close_stream(static_cast<Stream<S>*>(stream_));
+            passes<S>(precision_).close_stream(static_cast<Stream<S>*>(stream_));
         });
     }
     StreamOwner(const StreamOwner&) = delete;
@@ -421,13 +436,15 @@ public:
 
     void step(Address x, Address mask, Address outputs) {
         with_scalar(is_double_, [&]<class S>(S) {
-            kernels<S>().step_stream(*static_cast<Stream<S>*>(stream_),
-                                     {at<const S>(x), at<const bool>(mask), at<S>(outputs)});
+            passes<S>(precision_)
+                .step_stream(*static_cast<Stream<S>*>(stream_),
+                             {at<const S>(x), at<const bool>(mask), at<S>(outputs)});
         });
     }
 
 private:
     const bool is_double_;
+    const Precision precision_;
     void* stream_ = nullptr;
 };
 
@@ -516,7 +533,7 @@ double multiply_adds(bool is_double, std::string_view precision, int threads, In
     const Precision of = named("precision", precision, precisions);
     double done = 0;
     with_scalar(is_double,
-                [&]<class S>(S) { done = kernels<S>().multiply_adds(of, threads, rounds); });
+                [&]<class S>(S) { done = passes<S>(of).multiply_adds(threads, rounds); });
     return done;
 }
 

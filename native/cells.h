@@ -1,29 +1,23 @@
-// The kernels of each cell, as one instruction set's translation units offer them to each other. F
-// is what the products multiply: float, double or Pair.
+// The cells, as one instruction set's translation units offer them to each other: the one that a
+// call asks for. F is what the products multiply: float, double or Pair.
 
 #pragma once
 
-#include "stream.h"
+#include "any_cell.h"
 
 namespace gatewise::GATEWISE_ISA {
 
 template <class F>
-void lstm_forward(const Forward<Sum<F>>&);
+ForwardCell<F> lstm_forward(const Forward<Sum<F>>&);
 template <class F>
-void lstm_backward_scan(const BackwardScan<Sum<F>>&);
+BackwardCell<F> lstm_backward(const BackwardScan<Sum<F>>&);
 template <class F>
-OpenStream<Sum<F>>* lstm_stream(const Forward<Sum<F>>&);
+ForwardCell<F> gru_forward(const Forward<Sum<F>>&);
 template <class F>
-void gru_forward(const Forward<Sum<F>>&);
+BackwardCell<F> gru_backward(const BackwardScan<Sum<F>>&);
 template <class F>
-void gru_backward_scan(const BackwardScan<Sum<F>>&);
+ForwardCell<F> simple_rnn_forward(const Forward<Sum<F>>&);
 template <class F>
-OpenStream<Sum<F>>* gru_stream(const Forward<Sum<F>>&);
-template <class F>
-void simple_rnn_forward(const Forward<Sum<F>>&);
-template <class F>
-void simple_rnn_backward_scan(const BackwardScan<Sum<F>>&);
-template <class F>
-OpenStream<Sum<F>>* simple_rnn_stream(const Forward<Sum<F>>&);
+BackwardCell<F> simple_rnn_backward(const BackwardScan<Sum<F>>&);
 
 }  // namespace gatewise::GATEWISE_ISA

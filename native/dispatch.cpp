@@ -11,24 +11,31 @@ namespace gatewise {
     extern const Kernels<float> kernels_float;   \
     extern const Kernels<double> kernels_double; \
     }
+#define GATEWISE_DECLARE_PAIRS(isa)          \
+    namespace isa {                          \
+    extern const Passes<float> passes_pairs; \
+    }
 #define GATEWISE_DECLARE_INT8(isa)         \
     namespace isa {                        \
     extern const Int8Kernels kernels_int8; \
     }
 
 GATEWISE_DECLARE(portable)
+GATEWISE_DECLARE_PAIRS(portable)
 GATEWISE_DECLARE_INT8(portable)
 #ifdef GATEWISE_X86
 GATEWISE_DECLARE(avx2)
+GATEWISE_DECLARE_PAIRS(avx2)
 GATEWISE_DECLARE_INT8(avx2)
 GATEWISE_DECLARE(avx512)
-GATEWISE_DECLARE(avx512_bf16)
+GATEWISE_DECLARE_PAIRS(avx512_bf16)
 GATEWISE_DECLARE_INT8(avx512_vnni)
 #endif
 
 namespace {
 
 #define GATEWISE_FLOAT(isa) &isa::kernels_float, &isa::kernels_double
+#define GATEWISE_PAIRS(isa) &isa::passes_pairs
 #define GATEWISE_INT8(isa) &isa::kernels_int8
 
 #ifdef GATEWISE_X86
@@ -46,15 +53,20 @@ bool has_bf16() {
 }
 #endif
 
+// Each names where its parts come from: products of numbers, of pairs of bfloat16 and of bytes.
 const InstructionSet compiled[] = {
-    {"portable", [] { return true; }, GATEWISE_FLOAT(portable), GATEWISE_INT8(portable)},
+    {"portable", [] { return true; }, GATEWISE_FLOAT(portable), GATEWISE_PAIRS(portable),
+     GATEWISE_INT8(portable)},
 #ifdef GATEWISE_X86
-    {"avx2", has_avx2, GATEWISE_FLOAT(avx2), GATEWISE_INT8(avx2)},
-    // AVX-512 alone has no products of bytes, and those of AVX2 are faster than any made of it.
-    {"avx512", has_avx512, GATEWISE_FLOAT(avx512), GATEWISE_INT8(avx2)},
-    {"avx512_vnni", has_vnni, GATEWISE_FLOAT(avx512), GATEWISE_INT8(avx512_vnni)},
+    {"avx2", has_avx2, GATEWISE_FLOAT(avx2), GATEWISE_PAIRS(avx2), GATEWISE_INT8(avx2)},
+    // AVX-512 alone has no products of pairs or bytes. Those of AVX2 give the same bits as any made
+    // of it; of bytes they are faster too.
+    {"avx512", has_avx512, GATEWISE_FLOAT(avx512), GATEWISE_PAIRS(avx2), GATEWISE_INT8(avx2)},
+    {"avx512_vnni", has_vnni, GATEWISE_FLOAT(avx512), GATEWISE_PAIRS(avx2),
+     GATEWISE_INT8(avx512_vnni)},
     // Every processor that has this has the one above.
-    {"avx512_bf16", has_bf16, GATEWISE_FLOAT(avx512_bf16), GATEWISE_INT8(avx512_vnni)},
+    {"avx512_bf16", has_bf16, GATEWISE_FLOAT(avx512), GATEWISE_PAIRS(avx512_bf16),
+     GATEWISE_INT8(avx512_vnni)},
 #endif
 };
 

@@ -14,6 +14,7 @@ struct InstructionSet {
     bool (*supported)();  // by this processor
     const Kernels<float>* of_float;
     const Kernels<double>* of_double;
+    const Passes<float>* of_pairs;  // of bfloat16
     const Int8Kernels* of_int8;
 };
 

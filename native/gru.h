@@ -11,8 +11,7 @@
 #pragma once
 
 #include "activations.h"
-#include "backward_scan.h"
-#include "forward_scan.h"
+#include "cells.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -73,13 +72,10 @@ GATEWISE_INLINE void finish_backward(const BackwardRow<S>& at, Index unit, int c
 // ---- reset after the product
 
 template <class F, class Activations>
-class GruAfterForward {
+class GruAfterForward final : public AnyForward<F> {
     using S = Sum<F>;
 
 public:
-    using Factor = F;
-    static constexpr bool may_take_input = true;
-
     GruAfterForward(const Forward<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
@@ -88,7 +84,7 @@ public:
 
     // The candidate keeps x W and h U apart, so a unit has four sums: x W_h, z, r, h U_h. x goes
     // to the first three of them, h to the last three.
-    void pack(Member member) const {
+    void pack(Member member) const override {
         constexpr int candidate = 2;
         const Index H = call_.layer.units;
         pack_gates(*U_, call_, 0, candidate, member);
@@ -100,7 +96,7 @@ public:
         }
     }
 
-    void step(const Place& place, const ForwardRows<S>& rows) const {
+    void step(const Place& place, const ForwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
         multiply<1>(
             *U_, rows.left(call_.layer),
@@ -138,7 +134,7 @@ private:
 };
 
 template <class F, class Activations>
-class GruAfterBackward {
+class GruAfterBackward final : public AnyBackward<F> {
     using S = Sum<F>;
 
 public:
@@ -149,9 +145,9 @@ public:
           U_(call.path, call.U, 0, 3, call.layer),
           recurrent_(slices_of(call).count * padded<S>(rows_ * 3 * call.layer.units)) {}
 
-    void pack(Member member) const { U_.pack(member); }
+    void pack(Member member) const override { U_.pack(member); }
 
-    void step_backward(const Place& place, const BackwardRows<S>& rows) const {
+    void step_backward(const Place& place, const BackwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
         const Range own = place.units<S>(H);
         S* const recurrent = recurrent_.data() + place.common * padded<S>(rows_ * 3 * H);
@@ -195,13 +191,10 @@ private:
 // ---- reset before the product
 
 template <class F, class Activations>
-class GruBeforeForward {
+class GruBeforeForward final : public AnyForward<F> {
     using S = Sum<F>;
 
 public:
-    using Factor = F;
-    static constexpr bool may_take_input = true;
-
     GruBeforeForward(const Forward<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
@@ -211,13 +204,13 @@ public:
           update_(slices_of(call).count * padded<S>(rows_ * call.layer.units)),
           reset_(slices_of(call).count * padded<S>(rows_ * call.layer.units)) {}
 
-    void pack(Member member) const {
+    void pack(Member member) const override {
         const Index H = call_.layer.units;
         pack_gates(*U_gates_, call_, 0, 0, member);
         pack_gates(*U_candidate_, call_, 2 * H, 0, member);
     }
 
-    void step(const Place& place, const ForwardRows<S>& rows) const {
+    void step(const Place& place, const ForwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
         S* const update = update_.data() + place.common * padded<S>(rows_ * H);
         S* const reset = reset_.data() + place.common * padded<S>(rows_ * H);
@@ -269,7 +262,7 @@ private:
 };
 
 template <class F, class Activations>
-class GruBeforeBackward {
+class GruBeforeBackward final : public AnyBackward<F> {
     using S = Sum<F>;
 
 public:
@@ -280,13 +273,13 @@ public:
           U_candidate_(call.path == Path::full ? Path::cell : call.path, call.U, 2, 1, call.layer),
           U_reset_(Path::full, call.U, 2, 1, call.layer) {}
 
-    void pack(Member member) const {
+    void pack(Member member) const override {
         U_gates_.pack(member);
         U_candidate_.pack(member);
         U_reset_.pack(member);
     }
 
-    void step_backward(const Place& place, const BackwardRows<S>& rows) const {
+    void step_backward(const Place& place, const BackwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
         const Range own = place.units<S>(H);
         for (Index row = 0; row < rows.count; ++row) {
@@ -332,5 +325,27 @@ private:
     const BackwardScan<S>& call_;
     const Through<F> U_gates_, U_candidate_, U_reset_;
 };
+
+// ---- the cell that a call asks for
+
+template <class F>
+ForwardCell<F> gru_forward(const Forward<Sum<F>>& call) {
+    return with_activations(call.layer, [&](auto activations) -> ForwardCell<F> {
+        using Activations = decltype(activations);
+        if (call.layer.cell == Cell::gru_reset_after)
+            return std::make_unique<GruAfterForward<F, Activations>>(call, activations);
+        return std::make_unique<GruBeforeForward<F, Activations>>(call, activations);
+    });
+}
+
+template <class F>
+BackwardCell<F> gru_backward(const BackwardScan<Sum<F>>& call) {
+    return with_activations(call.layer, [&](auto activations) -> BackwardCell<F> {
+        using Activations = decltype(activations);
+        if (call.layer.cell == Cell::gru_reset_after)
+            return std::make_unique<GruAfterBackward<F, Activations>>(call, activations);
+        return std::make_unique<GruBeforeBackward<F, Activations>>(call, activations);
+    });
+}
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -5,6 +5,22 @@ namespace gatewise::GATEWISE_ISA {
 
 namespace {
 
+// A cell as the loop over time takes it.
+template <class CellType>
+class Int8Any final : public AnyForward<float> {
+public:
+    template <class Activations>
+    Int8Any(const Int8Forward& call, Activations activations) : cell_(call, activations) {}
+
+    void pack(Member member) const override { cell_.pack(member); }
+    void step(const Place& place, const ForwardRows<float>& rows) const override {
+        cell_.step(place, rows);
+    }
+
+private:
+    const CellType cell_;
+};
+
 // Calls `run` with the type of the layer's cell and its activations, and returns what it returns.
 template <class Run>
 GATEWISE_INLINE auto with_cell(const Layer& layer, const Run& run) {
@@ -24,18 +40,19 @@ GATEWISE_INLINE auto with_cell(const Layer& layer, const Run& run) {
     });
 }
 
-void forward(const Int8Forward& call) {
-    with_cell(call.layer, [&]<class CellType>(auto activations) {
-        const CellType cell(call, activations);
-        ForwardLoop<float, CellType, Int8Input>(call, cell).run();
+ForwardCell<float> cell_of(const Int8Forward& call) {
+    return with_cell(call.layer, [&]<class CellType>(auto activations) -> ForwardCell<float> {
+        return std::make_unique<Int8Any<CellType>>(call, activations);
     });
 }
 
+void forward(const Int8Forward& call) {
+    const ForwardCell<float> cell = cell_of(call);
+    ForwardLoop<float, AnyForward<float>, Int8Input>(call, *cell).run();
+}
+
 Stream<float>* open_stream(const Int8Forward& call) {
-    OpenStream<float>* const stream =
-        with_cell(call.layer, [&]<class CellType>(auto activations) -> OpenStream<float>* {
-            return new CellStream<float, CellType, Int8Input>(call, activations);
-        });
+    OpenStream<float>* const stream = new CellStream<float, Int8Input>(call, cell_of);
     return reinterpret_cast<Stream<float>*>(stream);
 }
 

@@ -276,14 +276,14 @@ struct Int8Kernels {
     void (*close_stream)(Stream<float>*);
 };
 
-// One instruction set's kernels for one scalar type.
+// One instruction set's kernels that multiply matrices, for one type of factor: float, double, or
+// pairs of bfloat16, whose scalar is float.
 template <class S>
-struct Kernels {
+struct Passes {
     void (*forward)(const Forward<S>&);
     void (*backward_scan)(const BackwardScan<S>&);
     void (*weight_gradient)(const WeightGradient<S>&);
     void (*input_gradient)(const InputGradient<S>&);
-    void (*rmsprop)(const Rmsprop<S>&);
 
     // Of the call, a stream takes the layer and the weights, which it copies but for the peepholes,
     // and the options and `state`, which must outlive it: every step overwrites the state with what
@@ -292,16 +292,24 @@ struct Kernels {
     void (*step_stream)(Stream<S>&, const StreamStep<S>&);
     void (*close_stream)(Stream<S>*);
 
+    // Does nothing but multiply-adds in this many threads, and returns their number.
+    double (*multiply_adds)(int threads, Index rounds);
+};
+
+// One instruction set's kernels for one scalar type. What runs passes is told which: those of the
+// layer's precision, which may be another instruction set's.
+template <class S>
+struct Kernels {
+    Passes<S> passes;
+
+    void (*rmsprop)(const Rmsprop<S>&);
     void (*random_mask)(const RandomMask<S>&);
 
-    void (*trace_step)(const TraceStep<S>&);
+    void (*trace_step)(const Passes<S>&, const TraceStep<S>&);
     void (*trace_gradient)(const TraceGradient<S>&);
-    void (*trace_chunk)(const TraceChunk<S>&);
-    void (*run_segments)(const SegmentsForward<S>&);
-    void (*segments_backward)(const SegmentsBackward<S>&);
-
-    // Does nothing but multiply-adds in this many threads, and returns their number.
-    double (*multiply_adds)(Precision precision, int threads, Index rounds);
+    void (*trace_chunk)(const Passes<S>&, const TraceChunk<S>&);
+    void (*run_segments)(const Passes<S>&, const SegmentsForward<S>&);
+    void (*segments_backward)(const Passes<S>&, const SegmentsBackward<S>&);
 };
 
 }  // namespace gatewise

@@ -4,26 +4,24 @@
 //     h' = o squash(LN(c') gain_c + bias_c)
 //
 // Ba, Kiros and Hinton 2016. LN(x W) is done ahead (forward_scan.h); here is what a step does. It
-// stands around a cell, whose own update it takes apart where a whole row must be known: after the
-// product with U, and after c'.
+// is the LSTM's own update (lstm.h), taken apart where a whole row must be known: after the product
+// with U, and after c'.
 
 #pragma once
 
-#include "backward_scan.h"
-#include "forward_scan.h"
+#include "lstm.h"
 
 namespace gatewise::GATEWISE_ISA {
 
-template <class S, class CellType>
-class NormalizedForward {
-public:
-    using Factor = S;
-    static constexpr bool may_take_input = false;  // x W is normalized before h U joins it
+template <class F, class Activations, class Options>
+class NormalizedForward final : public AnyForward<F> {
+    using S = Sum<F>;
 
-    template <class Activations>
+public:
     NormalizedForward(const Forward<S>& call, Activations activations)
         : call_(call),
-          cell_(call, activations),
+          update_{activations, Options(call.layer, call.options), call.layer.units},
+          U_(call.layer.outputs, columns()),
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
           recurrent_(slices_.count * padded<S>(rows_ * columns())),
@@ -32,20 +30,22 @@ public:
           cell_gain_(call.layer.units),
           cell_bias_(call.layer.units) {}
 
-    void pack(Member member) const {
-        cell_.pack(member);
+    void pack(Member member) const override {
+        gatewise::GATEWISE_ISA::pack(*U_, call_.U, 0, member);
         if (member.index != 0) return;
         copy(gain_.data(), call_.options.norm.recurrent_gain, columns());
         copy(cell_gain_.data(), call_.options.norm.cell_gain, call_.layer.units);
         copy(cell_bias_.data(), call_.options.norm.cell_bias, call_.layer.units);
     }
 
-    void step(const Place& place, const ForwardRows<S>& rows) const {
+    void step(const Place& place, const ForwardRows<S>& rows) const override {
         S* const recurrent = recurrent_.data() + place.own * padded<S>(rows_ * columns());
-        cell_.multiply_recurrent(place, rows,
-                                 [&](Index row, Index column, int count, Vector<S> sum) {
-                                     store(recurrent + row * columns() + column, sum, count);
-                                 });
+        multiply(
+            *U_, Rows<S>{rows.seen, rows.count}, FromZero<S, 1>{},
+            [&](Index row, Index column, int count, const S* sums) {
+                store(recurrent + row * columns() + column, load(sums), count);
+            },
+            rows.upcoming, place.crew);
         S* const c = remembered_.data() + place.own * padded<S>(2 * call_.layer.units);
         for (Index row = 0; row < rows.count; ++row) {
             update(rows.row[row], recurrent + row * columns(), c);
@@ -54,7 +54,7 @@ public:
     }
 
 private:
-    static constexpr int gates = CellType::gates;
+    static constexpr int gates = Options::gates;
 
     Index columns() const { return gates * call_.layer.units; }
 
@@ -73,7 +73,7 @@ private:
                 store(sums + gate * lanes<S>, fma(normal, load(gain_.data() + column, count),
                                                   load(at.product + column, count)));
             }
-            const auto now = cell_.update().remember(at, unit, count, sums);
+            const auto now = update_.remember(at, unit, count, sums);
             store(c + unit, now.c, count);
             store(c + H + unit, now.o, count);
         });
@@ -88,7 +88,7 @@ private:
             if (at.saved) store(at.saved + saved.cell + unit, normal, count);
             const Vector<S> shown = fma(normal, load(cell_gain_.data() + unit, count),
                                         load(cell_bias_.data() + unit, count));
-            cell_.update().show(at, unit, count, load(c + H + unit, count), shown);
+            update_.show(at, unit, count, load(c + H + unit, count), shown);
         });
         if (at.saved == nullptr) return;
         S* const line = at.saved + saved.statistics;
@@ -97,7 +97,8 @@ private:
     }
 
     const Forward<S>& call_;
-    const CellType cell_;
+    const LstmUpdate<S, Activations, Options> update_;
+    const PlainBuffer<F> U_;
     const Slices slices_;
     const Index rows_;
     const Buffer<S> recurrent_;              // (slices, rows, GH): h U
@@ -106,19 +107,20 @@ private:
     const Buffer<S> cell_gain_, cell_bias_;  // (H) each
 };
 
-template <class S, class CellType>
-class NormalizedBackward {
+template <class F, class Activations, class Options>
+class NormalizedBackward final : public AnyBackward<F> {
+    using S = Sum<F>;
+
 public:
-    static constexpr int gates = CellType::gates;
-
-    template <class Activations>
     NormalizedBackward(const BackwardScan<S>& call, Activations activations)
-        : call_(call), cell_(call, activations) {}
+        : call_(call),
+          way_back_{activations, Options(call.layer, call.options), call.layer.units},
+          U_(call.path, call.U, 0, Options::gates, call.layer) {}
 
-    void pack(Member member) const { cell_.pack(member); }
+    void pack(Member member) const override { U_.pack(member); }
 
-    void step_backward(const Place& place, const BackwardRows<S>& rows) const {
-        const Index columns = gates * call_.layer.units;
+    void step_backward(const Place& place, const BackwardRows<S>& rows) const override {
+        const Index columns = Options::gates * call_.layer.units;
         const GradientRow to = gradient_row(call_.layer);
         const SavedRow saved = saved_row(call_.layer);
         for (Index row = 0; row < rows.count; ++row) {
@@ -133,7 +135,10 @@ public:
                                at.grad_product + to.input);
             rows.pointers[row] = at.grad_product + to.recurrent;
         }
-        cell_.multiply_recurrent(place, rows);
+        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
+                    [&](Index row, Index unit, int count, Vector<S> sum) {
+                        way_back_.pass(rows.row[row], unit, count, sum, rows.scale);
+                    });
     }
 
 private:
@@ -146,9 +151,10 @@ private:
         for_vectors<S>(H, [&](Index unit, int count) {
             const Vector<S> gain = load(call_.options.norm.cell_gain + unit, count);
             const Vector<S> value = load(normal + unit, count);
-            const Vector<S> shown =
-                cell_.squash(fma(value, gain, load(call_.options.norm.cell_bias + unit, count)));
-            const Vector<S> grad = cell_.differentiate_shown(at, unit, count, shown, Vector<S>{});
+            const Vector<S> shown = way_back_.squash(
+                fma(value, gain, load(call_.options.norm.cell_bias + unit, count)));
+            const Vector<S> grad =
+                way_back_.differentiate_shown(at, unit, count, shown, Vector<S>{});
             store(grad_normal + unit, grad, count);
             all.add(grad * gain, value);
         });
@@ -158,13 +164,14 @@ private:
                 load(grad_normal + unit, count) * load(call_.options.norm.cell_gain + unit, count);
             const Vector<S> through =
                 all.through(grad, load(normal + unit, count), at.saved[saved.statistics + 2]);
-            cell_.differentiate_memory(at, unit, count, cell_.unclipped(at, unit, count),
-                                       cell_.grad_memory(at, unit, count) + through, scale);
+            way_back_.differentiate_memory(at, unit, count, way_back_.unclipped(at, unit, count),
+                                           way_back_.grad_memory(at, unit, count) + through, scale);
         });
     }
 
     const BackwardScan<S>& call_;
-    const CellType cell_;
+    const LstmWayBack<S, Activations, Options> way_back_;
+    const Through<F> U_;
 };
 
 }  // namespace gatewise::GATEWISE_ISA

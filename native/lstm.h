@@ -9,8 +9,7 @@
 #pragma once
 
 #include "activations.h"
-#include "backward_scan.h"
-#include "forward_scan.h"
+#include "cells.h"
 #include "lstm_options.h"
 
 namespace gatewise::GATEWISE_ISA {
@@ -79,23 +78,19 @@ struct LstmUpdate {
 };
 
 template <class F, class Activations, class Options>
-class LstmForward {
+class LstmForward final : public AnyForward<F> {
     using S = Sum<F>;
     using At = LstmPlaces<Options>;
 
 public:
-    using Factor = F;
-    static constexpr bool may_take_input = true;
-    static constexpr int gates = At::gates;
-
     LstmForward(const Forward<S>& call, Activations activations)
         : update_{activations, Options(call.layer, call.options), call.layer.units},
           call_(call),
           U_(depth_of_step<LstmForward>(call), call.layer.units) {}
 
-    void pack(Member member) const { pack_step(*U_, call_, member); }
+    void pack(Member member) const override { pack_step(*U_, call_, member); }
 
-    void step(const Place& place, const ForwardRows<S>& rows) const {
+    void step(const Place& place, const ForwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
         multiply(
             *U_, rows.left(call_.layer),
@@ -111,70 +106,38 @@ public:
             rows.upcoming, place.crew);
     }
 
-    // Calls `take(row, column, count, sum)` with each vector of h U.
-    template <class Take>
-    void multiply_recurrent(const Place& place, const ForwardRows<S>& rows,
-                            const Take& take) const {
-        const Index H = call_.layer.units;
-        multiply(
-            *U_, Rows<S>{rows.seen, rows.count}, FromZero<S, gates>{},
-            [&](Index row, Index unit, int count, const S* sums) {
-                for (int gate = 0; gate < gates; ++gate)
-                    take(row, gate * H + unit, count, load(sums + gate * lanes<S>));
-            },
-            rows.upcoming, place.crew);
-    }
-
-    const LstmUpdate<S, Activations, Options>& update() const { return update_; }
-
 private:
     const LstmUpdate<S, Activations, Options> update_;
     const Forward<S>& call_;
     const PackedBuffer<F, At::gates, 1> U_;
 };
 
-template <class F, class Activations, class Options>
-class LstmBackward {
-    using S = Sum<F>;
+// From the cotangents of one vector of units' h and c to those of its sums and of the step before.
+template <class S, class Activations, class Options>
+struct LstmWayBack {
     using At = LstmPlaces<Options>;
 
-public:
-    static constexpr int gates = At::gates;
+    [[no_unique_address]] Activations activations;
+    [[no_unique_address]] Options options;
+    Index units;
 
-    LstmBackward(const BackwardScan<S>& call, Activations activations)
-        : activations_(activations),
-          options_(call.layer, call.options),
-          call_(call),
-          U_(call.path, call.U, 0, At::gates, call.layer) {}
-
-    void pack(Member member) const { U_.pack(member); }
-
-    void step_backward(const Place& place, const BackwardRows<S>& rows) const {
-        const Range own = place.units<S>(call_.layer.units);
-        for (Index row = 0; row < rows.count; ++row) {
-            const BackwardRow<S>& at = rows.row[row];
-            for_vectors<S>(
-                own, [&](Index unit, int count) { differentiate(at, unit, count, rows.scale); });
-            rows.pointers[row] = at.grad_product;
-        }
-        place.crew.barrier();
-        multiply_recurrent(place, rows);
+    void operator()(const BackwardRow<S>& at, Index unit, int count, S scale) const {
+        const Vector<S> c = unclipped(at, unit, count);
+        const Vector<S> grad_c =
+            differentiate_shown(at, unit, count, squash(clip(c)), grad_memory(at, unit, count));
+        differentiate_memory(at, unit, count, c, grad_c, scale);
     }
 
-    // Sends the cotangents at rows.pointers through U.
-    void multiply_recurrent(const Place& place, const BackwardRows<S>& rows) const {
-        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
-                    [&](Index row, Index unit, int count, Vector<S> sum) {
-                        const BackwardRow<S>& at = rows.row[row];
-                        const Vector<S> passed = options_.past(
-                            at.share_h, sum * dropout_at(at, unit, count), at.grad_h, unit, count);
-                        store(at.grad_h + unit, passed * rows.scale, count);
-                    });
+    // What h before the step receives, `sum` of it through U.
+    void pass(const BackwardRow<S>& at, Index unit, int count, Vector<S> sum, S scale) const {
+        const Vector<S> passed =
+            options.past(at.share_h, sum * dropout_at(at, unit, count), at.grad_h, unit, count);
+        store(at.grad_h + unit, passed * scale, count);
     }
 
     // c' before it was clipped.
     Vector<S> unclipped(const BackwardRow<S>& at, Index unit, int count) const {
-        return options_.unclipped(load(at.saved + unit, count), [&] {
+        return options.unclipped(load(at.saved + unit, count), [&] {
             const Gates now = gates_of_step(at, unit, count);
             return fma(now.f, load(at.c + unit, count), now.i * now.g);
         });
@@ -182,48 +145,48 @@ public:
 
     // The part of dL/dc' that comes from the steps after it.
     Vector<S> grad_memory(const BackwardRow<S>& at, Index unit, int count) const {
-        return options_.taken(at.share_c, load(at.grad_c + unit, count), unit, count);
+        return options.taken(at.share_c, load(at.grad_c + unit, count), unit, count);
     }
 
-    Vector<S> clip(Vector<S> c) const { return options_.clip(c); }
-    Vector<S> squash(Vector<S> c) const { return activate<S>(activations_.activation, c); }
+    Vector<S> clip(Vector<S> c) const { return options.clip(c); }
+    Vector<S> squash(Vector<S> c) const { return activate<S>(activations.activation, c); }
 
     // Goes back through h' = o shown: stores dL/dP of o, and returns `grad` + the cotangent of what
     // was squashed into `shown`. Leaves grad_h as it is: zoneout passes some of it on when the
     // product is done.
     Vector<S> differentiate_shown(const BackwardRow<S>& at, Index unit, int count, Vector<S> shown,
                                   Vector<S> grad) const {
-        const Index H = call_.layer.units;
+        const Index H = units;
         const Vector<S> o = load(at.gates + At::o * H + unit, count);
         const Vector<S> grad_shown =
-            options_.taken(at.share_shown, load(at.grad_shown + unit, count), unit, count);
+            options.taken(at.share_shown, load(at.grad_shown + unit, count), unit, count);
         if (at.shown) store(at.shown + unit, o * shown, count);
         store(at.grad_product + At::o * H + unit,
-              grad_shown * shown * slope<S>(activations_.recurrent_activation, o), count);
-        return fma(grad_shown * o, slope<S>(activations_.activation, shown), grad);
+              grad_shown * shown * slope<S>(activations.recurrent_activation, o), count);
+        return fma(grad_shown * o, slope<S>(activations.activation, shown), grad);
     }
 
     // Goes back through c', from all of dL/dc' but what comes through the peephole of o.
     void differentiate_memory(const BackwardRow<S>& at, Index unit, int count, Vector<S> unclipped,
                               Vector<S> grad_c, S scale) const {
-        const Index H = call_.layer.units;
-        const Activation squash = activations_.activation, gate = activations_.recurrent_activation;
+        const Index H = units;
+        const Activation squash = activations.activation, gate = activations.recurrent_activation;
         const Gates now = gates_of_step(at, unit, count);
         const Vector<S> before = load(at.c + unit, count);
-        grad_c = options_.seen(At::peephole_o, load(at.grad_product + At::o * H + unit, count),
-                               grad_c, unit, count);
-        grad_c = options_.clipped(unclipped, grad_c);
+        grad_c = options.seen(At::peephole_o, load(at.grad_product + At::o * H + unit, count),
+                              grad_c, unit, count);
+        grad_c = options.clipped(unclipped, grad_c);
         const Vector<S> product_f =
             grad_c * (At::coupled ? before - now.g : before) * slope<S>(gate, now.f);
-        Vector<S> passed = options_.seen(At::peephole_f, product_f, grad_c * now.f, unit, count);
+        Vector<S> passed = options.seen(At::peephole_f, product_f, grad_c * now.f, unit, count);
         if constexpr (!At::coupled) {
             const Vector<S> product_i = grad_c * now.g * slope<S>(gate, now.i);
             store(at.grad_product + At::i * H + unit, product_i, count);
-            passed = options_.seen(At::peephole_i, product_i, passed, unit, count);
+            passed = options.seen(At::peephole_i, product_i, passed, unit, count);
         }
         store(at.grad_product + At::f * H + unit, product_f, count);
         store(at.grad_product + At::g * H + unit, grad_c * now.i * slope<S>(squash, now.g), count);
-        passed = options_.past(at.share_c, passed, at.grad_c, unit, count);
+        passed = options.past(at.share_c, passed, at.grad_c, unit, count);
         store(at.grad_c + unit, passed * scale, count);
     }
 
@@ -232,22 +195,41 @@ private:
         Vector<S> i, f, g;
     };
     Gates gates_of_step(const BackwardRow<S>& at, Index unit, int count) const {
-        const Index H = call_.layer.units;
+        const Index H = units;
         const Vector<S> f = load(at.gates + At::f * H + unit, count);
         const Vector<S> i = At::coupled ? S(1) - f : load(at.gates + At::i * H + unit, count);
         return {i, f, load(at.gates + At::g * H + unit, count)};
     }
+};
 
-    void differentiate(const BackwardRow<S>& at, Index unit, int count, S scale) const {
-        const Vector<S> c = unclipped(at, unit, count);
-        const Vector<S> grad_c =
-            differentiate_shown(at, unit, count, squash(clip(c)), grad_memory(at, unit, count));
-        differentiate_memory(at, unit, count, c, grad_c, scale);
+template <class F, class Activations, class Options>
+class LstmBackward final : public AnyBackward<F> {
+    using S = Sum<F>;
+
+public:
+    LstmBackward(const BackwardScan<S>& call, Activations activations)
+        : way_back_{activations, Options(call.layer, call.options), call.layer.units},
+          U_(call.path, call.U, 0, Options::gates, call.layer) {}
+
+    void pack(Member member) const override { U_.pack(member); }
+
+    void step_backward(const Place& place, const BackwardRows<S>& rows) const override {
+        const Range own = place.units<S>(way_back_.units);
+        for (Index row = 0; row < rows.count; ++row) {
+            const BackwardRow<S>& at = rows.row[row];
+            for_vectors<S>(own,
+                           [&](Index unit, int count) { way_back_(at, unit, count, rows.scale); });
+            rows.pointers[row] = at.grad_product;
+        }
+        place.crew.barrier();
+        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
+                    [&](Index row, Index unit, int count, Vector<S> sum) {
+                        way_back_.pass(rows.row[row], unit, count, sum, rows.scale);
+                    });
     }
 
-    [[no_unique_address]] const Activations activations_;
-    [[no_unique_address]] const Options options_;
-    const BackwardScan<S>& call_;
+private:
+    const LstmWayBack<S, Activations, Options> way_back_;
     const Through<F> U_;
 };
 

@@ -8,21 +8,20 @@
 
 #pragma once
 
-#include "backward_scan.h"
-#include "forward_scan.h"
+#include <utility>
+
+#include "cells.h"
 
 namespace gatewise::GATEWISE_ISA {
 
-template <class S, class CellType>
-class ProjectedForward {
-public:
-    using Factor = S;
-    static constexpr bool may_take_input = CellType::may_take_input;
+template <class F>
+class ProjectedForward final : public AnyForward<F> {
+    using S = Sum<F>;
 
-    template <class Activations>
-    ProjectedForward(const Forward<S>& call, Activations activations)
+public:
+    ProjectedForward(const Forward<S>& call, ForwardCell<F> cell)
         : call_(call),
-          cell_(call, activations),
+          cell_(std::move(cell)),
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
           projection_(call.layer.units, call.layer.outputs),
@@ -30,12 +29,12 @@ public:
           showing_(slices_.count * padded<ForwardRow<S>>(rows_)),
           pointers_(slices_.count * padded<const S*>(rows_)) {}
 
-    void pack(Member member) const {
-        cell_.pack(member);
+    void pack(Member member) const override {
+        cell_->pack(member);
         gatewise::GATEWISE_ISA::pack(*projection_, call_.options.projection, 0, member);
     }
 
-    void step(const Place& place, const ForwardRows<S>& rows) const {
+    void step(const Place& place, const ForwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
         S* const shown = shown_.data() + place.common * padded<S>(rows_ * H);
         ForwardRow<S>* const showing = showing_.data() + place.own * padded<ForwardRow<S>>(rows_);
@@ -45,7 +44,7 @@ public:
             pointers[row] = showing[row].outputs = shown + row * H;
             showing[row].share_h = nullptr;  // zoneout keeps of the projected h
         }
-        cell_.step(place, {showing, rows.count, rows.seen, rows.x, rows.upcoming});
+        cell_->step(place, {showing, rows.count, rows.seen, rows.x, rows.upcoming});
         place.crew.barrier();
         multiply(
             *projection_, Rows<S>{pointers, rows.count}, FromZero<S, 1>{},
@@ -61,34 +60,35 @@ public:
 
 private:
     const Forward<S>& call_;
-    const CellType cell_;
+    const ForwardCell<F> cell_;
     const Slices slices_;
     const Index rows_;
-    const PlainBuffer<S> projection_;
+    const PlainBuffer<F> projection_;
     const Buffer<S> shown_;                // (slices, rows, H)
     const Buffer<ForwardRow<S>> showing_;  // (slices, rows)
     const Buffer<const S*> pointers_;      // (slices, rows)
 };
 
-template <class S, class CellType>
-class ProjectedBackward {
+template <class F>
+class ProjectedBackward final : public AnyBackward<F> {
+    using S = Sum<F>;
+
 public:
-    template <class Activations>
-    ProjectedBackward(const BackwardScan<S>& call, Activations activations)
+    ProjectedBackward(const BackwardScan<S>& call, BackwardCell<F> cell)
         : call_(call),
-          cell_(call, activations),
+          cell_(std::move(cell)),
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
           projection_(call.layer.outputs, call.layer.units),
           grad_shown_(slices_.count * padded<S>(rows_ * call.layer.units)),
           showing_(slices_.count * padded<BackwardRow<S>>(rows_)) {}
 
-    void pack(Member member) const {
-        cell_.pack(member);
+    void pack(Member member) const override {
+        cell_->pack(member);
         gatewise::GATEWISE_ISA::pack(*projection_, transposed(call_.options.projection), 0, member);
     }
 
-    void step_backward(const Place& place, const BackwardRows<S>& rows) const {
+    void step_backward(const Place& place, const BackwardRows<S>& rows) const override {
         const Index H = call_.layer.units, P = call_.layer.outputs;
         const GradientRow row_of = gradient_row(call_.layer);
         const Range own = place.units<S>(P);
@@ -115,15 +115,16 @@ public:
             },
             rows.upcoming, place.crew);
         place.crew.barrier();
-        cell_.step_backward(place, {showing, rows.count, rows.scale, rows.pointers, rows.upcoming});
+        cell_->step_backward(place,
+                             {showing, rows.count, rows.scale, rows.pointers, rows.upcoming});
     }
 
 private:
     const BackwardScan<S>& call_;
-    const CellType cell_;
+    const BackwardCell<F> cell_;
     const Slices slices_;
     const Index rows_;
-    const PlainBuffer<S> projection_;       // W_p^T: depth P
+    const PlainBuffer<F> projection_;       // W_p^T: depth P
     const Buffer<S> grad_shown_;            // (slices, rows, H)
     const Buffer<BackwardRow<S>> showing_;  // (slices, rows)
 };

@@ -3,27 +3,23 @@
 #pragma once
 
 #include "activations.h"
-#include "backward_scan.h"
-#include "forward_scan.h"
+#include "cells.h"
 
 namespace gatewise::GATEWISE_ISA {
 
 template <class F, class Activations>
-class SimpleRnnForward {
+class SimpleRnnForward final : public AnyForward<F> {
     using S = Sum<F>;
 
 public:
-    using Factor = F;
-    static constexpr bool may_take_input = true;
-
     SimpleRnnForward(const Forward<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
           U_(depth_of_step<SimpleRnnForward>(call), call.layer.units) {}
 
-    void pack(Member member) const { pack_step(*U_, call_, member); }
+    void pack(Member member) const override { pack_step(*U_, call_, member); }
 
-    void step(const Place& place, const ForwardRows<S>& rows) const {
+    void step(const Place& place, const ForwardRows<S>& rows) const override {
         multiply(
             *U_, rows.left(call_.layer),
             [&](Index row, Index unit, int count, S* sums) {
@@ -46,16 +42,16 @@ private:
 };
 
 template <class F, class Activations>
-class SimpleRnnBackward {
+class SimpleRnnBackward final : public AnyBackward<F> {
     using S = Sum<F>;
 
 public:
     SimpleRnnBackward(const BackwardScan<S>& call, Activations activations)
         : activations_(activations), call_(call), U_(call.path, call.U, 0, 1, call.layer) {}
 
-    void pack(Member member) const { U_.pack(member); }
+    void pack(Member member) const override { U_.pack(member); }
 
-    void step_backward(const Place& place, const BackwardRows<S>& rows) const {
+    void step_backward(const Place& place, const BackwardRows<S>& rows) const override {
         const Range own = place.units<S>(call_.layer.units);
         for (Index row = 0; row < rows.count; ++row) {
             const BackwardRow<S>& at = rows.row[row];
@@ -83,5 +79,19 @@ private:
     const BackwardScan<S>& call_;
     const Through<F> U_;
 };
+
+template <class F>
+ForwardCell<F> simple_rnn_forward(const Forward<Sum<F>>& call) {
+    return with_activations(call.layer, [&](auto activations) -> ForwardCell<F> {
+        return std::make_unique<SimpleRnnForward<F, decltype(activations)>>(call, activations);
+    });
+}
+
+template <class F>
+BackwardCell<F> simple_rnn_backward(const BackwardScan<Sum<F>>& call) {
+    return with_activations(call.layer, [&](auto activations) -> BackwardCell<F> {
+        return std::make_unique<SimpleRnnBackward<F, decltype(activations)>>(call, activations);
+    });
+}
 
 }  // namespace gatewise::GATEWISE_ISA

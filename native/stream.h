@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "forward_scan.h"
+#include "any_cell.h"
 
 namespace gatewise::GATEWISE_ISA {
 
@@ -20,12 +20,15 @@ public:
     virtual void step(const StreamStep<S>&) = 0;
 };
 
-template <class S, class CellType, class Input = InputProduct<typename CellType::Factor>>
-class CellStream final : public OpenStream<S> {
+// F is what the cell's products multiply, Input what multiplies x by W.
+template <class F, class Input = InputProduct<F>>
+class CellStream final : public OpenStream<Sum<F>> {
+    using S = Sum<F>;
+    using Call = typename Input::Call;
+
 public:
-    template <class Activations>
-    CellStream(const typename Input::Call& call, Activations activations)
-        : call_(call), cell_(call_, activations), loop_(call_, cell_) {
+    CellStream(const Call& call, ForwardCell<F> (*make)(const Call&))
+        : call_(call), cell_(make(call_)), loop_(call_, *cell_) {
         call_.x = {nullptr, call.layer.inputs, call.layer.inputs};
         loop_.pack();
     }
@@ -38,9 +41,9 @@ public:
     }
 
 private:
-    typename Input::Call call_;  // the cell and the loop refer to it
-    const CellType cell_;
-    const ForwardLoop<S, CellType, Input> loop_;
+    Call call_;  // the cell and the loop refer to it
+    const ForwardCell<F> cell_;
+    const ForwardLoop<S, AnyForward<F>, Input> loop_;
 };
 
 }  // namespace gatewise::GATEWISE_ISA

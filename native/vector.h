@@ -94,6 +94,25 @@ GATEWISE_INLINE void store_some(float* to, Vector<float> vector, int count) {
 GATEWISE_INLINE void store_some(double* to, Vector<double> vector, int count) {
     _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), vector);
 }
+#elif defined(__AVX2__)
+inline constexpr std::int32_t ones_and_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+template <class S>
+GATEWISE_INLINE __m256i lanes_mask(int count) {
+    return _mm256_loadu_si256(
+        reinterpret_cast<const __m256i*>(ones_and_zeros + 8 - count * int(sizeof(S) / 4)));
+}
+GATEWISE_INLINE Vector<float> load_some(const float* from, int count) {
+    return _mm256_maskload_ps(from, lanes_mask<float>(count));
+}
+GATEWISE_INLINE Vector<double> load_some(const double* from, int count) {
+    return _mm256_maskload_pd(from, lanes_mask<double>(count));
+}
+GATEWISE_INLINE void store_some(float* to, Vector<float> vector, int count) {
+    _mm256_maskstore_ps(to, lanes_mask<float>(count), vector);
+}
+GATEWISE_INLINE void store_some(double* to, Vector<double> vector, int count) {
+    _mm256_maskstore_pd(to, lanes_mask<double>(count), vector);
+}
 #else
 template <class S>
 GATEWISE_INLINE Vector<S> load_some(const S* from, int count) {
