@@ -81,10 +81,6 @@ Layer layer_of(std::string_view cell, std::string_view activation,
     const auto [projected, layer_norm] = flags;
     const auto [batch, time, inputs, units, outputs, threads] = sizes;
     const Precision of = named("precision", precision, precisions);
-    if (of == Precision::bfloat16 && (projected || layer_norm)) {
-        throw std::invalid_argument(
-            "The native products of bfloat16 know no projection and no layer normalization.");
-    }
     if (batch < 1 || time < 1 || inputs < 1 || units < 1 || outputs < 1 || threads < 1) {
         throw std::invalid_argument(
             "The native kernels need at least one row, step, input, unit, output and thread.");

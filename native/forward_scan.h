@@ -5,8 +5,6 @@
 
 #pragma once
 
-#include <type_traits>
-
 #include "normal.h"
 #include "scan.h"
 
@@ -128,17 +126,22 @@ struct InputProduct {
     // Turns x W of one step into its normalized form, times the gain, plus b; the normalized values
     // and their factor go to `saved`, which may be null.
     void normalize(S* product, S* saved) const {
-        const Index columns = gates_of(call.layer.cell) * call.layer.units;
         const SavedRow row = saved_row(call.layer);
-        const Statistics<S> found = statistics(product, columns);
-        if (saved) saved[row.statistics + 1] = found.factor;
-        for_vectors<S>(columns, [&](Index column, int count) {
-            const Vector<S> normal = found.normal(load(product + column, count));
-            if (saved) store(saved + row.input + column, normal, count);
-            store(product + column,
-                  fma(normal, load(gain.data() + column, count), load(bias.data() + column, count)),
-                  count);
-        });
+        const NormalizedParts parts = normalized_parts(call.layer);
+        for (int part = 0; part < parts.count; ++part) {
+            const auto [begin, end] = parts.part[part];
+            const Statistics<S> found = statistics(product + begin, end - begin);
+            if (saved) saved[input_factor(row, part)] = found.factor;
+            for (Index column = begin; column < end; column += lanes<S>) {
+                const int count = lanes_before<S>(column, end);
+                const Vector<S> normal = found.normal(load(product + column, count));
+                if (saved) store(saved + row.input + column, normal, count);
+                store(product + column,
+                      fma(normal, load(gain.data() + column, count),
+                          load(bias.data() + column, count)),
+                      count);
+            }
+        }
     }
 };
 
@@ -284,7 +287,7 @@ private:
             }
         }
         input_.multiply(x, products, count, place);
-        if constexpr (std::is_same_v<Input, InputProduct<S>>) {
+        if constexpr (requires(S* row) { input_.normalize(row, row); }) {
             if (call_.layer.layer_norm) normalize_inputs(place, first, last);
         }
         place.crew.barrier();

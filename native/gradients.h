@@ -224,11 +224,13 @@ private:
 
     // One group's gradients of b and of the gains, for this member's share of their columns.
     void sum_gains(Index group, Member member) const {
+        const bool resets = call_.layer.cell == Cell::gru_reset_after;
         GainSums<S> sums(call_, group, member);
         const Index last_step = group_ends_.data()[group];
         for (Index at = group == 0 ? 0 : group_ends_.data()[group - 1]; at < last_step; ++at) {
             const Index step = steps_.data()[at];
-            sums.add(row(step), call_.saved + step * saved_row(call_.layer).columns);
+            sums.add(row(step), call_.saved + step * saved_row(call_.layer).columns,
+                     resets ? reset_at(step) : nullptr);
         }
     }
 

@@ -1,5 +1,5 @@
-#include "gru.h"
 #include "compiled_once.h"
+#include "gru_cells.h"
 
 namespace gatewise::GATEWISE_ISA {
 

@@ -71,6 +71,21 @@ GATEWISE_INLINE void finish_backward(const BackwardRow<S>& at, Index unit, int c
 
 // ---- reset after the product
 
+// `recurrent` (3H) receives the cotangents of what h U adds, which differ from dL/dP in the
+// candidate's part.
+template <class S>
+GATEWISE_INLINE void differentiate_reset(const BackwardRow<S>& at, Index units, Index unit,
+                                         int count, Activation squash, Activation gate,
+                                         S* recurrent) {
+    const GruCotangents<S> grad = differentiate_update(at, units, unit, count, squash, gate);
+    const Vector<S> r = load(at.gates + units + unit, count);
+    const Vector<S> product_r = grad.product_h * load(at.saved + unit, count) * slope<S>(gate, r);
+    store(at.grad_product + units + unit, product_r, count);
+    store(recurrent + unit, grad.product_z, count);
+    store(recurrent + units + unit, product_r, count);
+    store(recurrent + 2 * units + unit, grad.product_h * r, count);
+}
+
 template <class F, class Activations>
 class GruAfterForward final : public AnyForward<F> {
     using S = Sum<F>;
@@ -153,8 +168,10 @@ public:
         S* const recurrent = recurrent_.data() + place.common * padded<S>(rows_ * 3 * H);
         for (Index row = 0; row < rows.count; ++row) {
             S* const to = recurrent + row * 3 * H;
-            for_vectors<S>(
-                own, [&](Index unit, int count) { differentiate(rows.row[row], unit, count, to); });
+            for_vectors<S>(own, [&](Index unit, int count) {
+                differentiate_reset(rows.row[row], H, unit, count, activations_.activation,
+                                    activations_.recurrent_activation, to);
+            });
             rows.pointers[row] = to;
         }
         place.crew.barrier();
@@ -165,22 +182,6 @@ public:
     }
 
 private:
-    // `recurrent` (3H) receives the cotangents of the recurrent product, which differ in the
-    // candidate's part.
-    void differentiate(const BackwardRow<S>& at, Index unit, int count, S* recurrent) const {
-        const Index H = call_.layer.units;
-        const Activation gate = activations_.recurrent_activation;
-        const GruCotangents<S> grad =
-            differentiate_update(at, H, unit, count, activations_.activation, gate);
-        const Vector<S> r = load(at.gates + H + unit, count);
-        const Vector<S> product_r =
-            grad.product_h * load(at.saved + unit, count) * slope<S>(gate, r);
-        store(at.grad_product + H + unit, product_r, count);
-        store(recurrent + unit, grad.product_z, count);
-        store(recurrent + H + unit, product_r, count);
-        store(recurrent + 2 * H + unit, grad.product_h * r, count);
-    }
-
     [[no_unique_address]] const Activations activations_;
     const BackwardScan<S>& call_;
     const Index rows_;
@@ -325,27 +326,5 @@ private:
     const BackwardScan<S>& call_;
     const Through<F> U_gates_, U_candidate_, U_reset_;
 };
-
-// ---- the cell that a call asks for
-
-template <class F>
-ForwardCell<F> gru_forward(const Forward<Sum<F>>& call) {
-    return with_activations(call.layer, [&](auto activations) -> ForwardCell<F> {
-        using Activations = decltype(activations);
-        if (call.layer.cell == Cell::gru_reset_after)
-            return std::make_unique<GruAfterForward<F, Activations>>(call, activations);
-        return std::make_unique<GruBeforeForward<F, Activations>>(call, activations);
-    });
-}
-
-template <class F>
-BackwardCell<F> gru_backward(const BackwardScan<Sum<F>>& call) {
-    return with_activations(call.layer, [&](auto activations) -> BackwardCell<F> {
-        using Activations = decltype(activations);
-        if (call.layer.cell == Cell::gru_reset_after)
-            return std::make_unique<GruAfterBackward<F, Activations>>(call, activations);
-        return std::make_unique<GruBeforeBackward<F, Activations>>(call, activations);
-    });
-}
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -32,11 +32,11 @@ struct Layer {
     Activation recurrent_activation;  // of the gates
     bool reverse;                     // process t = T-1 ... 0; arrays stay indexed by their own t
     bool projected;                   // LSTM: h' = (o squash(c')) projection
-    bool layer_norm;                  // LSTM: x W, h U and the c that is shown are normalized
+    bool layer_norm;                  // x W, h U and the c that an LSTM shows are normalized
     Index batch, time, inputs, units;
     Index outputs;        // P
     int threads;          // at most this many; the bits of the result do not depend on it
-    Precision precision;  // bfloat16 for a scalar of float alone, without the two options above
+    Precision precision;  // bfloat16 for a scalar of float alone
 };
 
 // Element (row, column) of a matrix is data[row * row_stride + column * column_stride].
@@ -57,7 +57,7 @@ struct Sequence {
 template <class S>
 struct LayerNorm {
     const S *input_gain, *recurrent_gain;  // (GH) each
-    const S *cell_gain, *cell_bias;        // (H) each
+    const S *cell_gain, *cell_bias;        // (H) each; null without a memory c
 };
 
 // What a cell does beside its equation; nothing, unless it says otherwise. All but zoneout of h are
@@ -74,8 +74,9 @@ struct Options {
 
 // A row of V numbers is what a step saves beside the gates: an LSTM's c (H), or h U_h + b'_h (H) of
 // a GRU with reset_after; nothing of other cells. With layer_norm there follow the normalized h U
-// and x W (GH each) and the normalized c' (H), before their gains, and a line of 16 of which three
-// are used: their factors, 1 / sqrt(variance + epsilon).
+// and x W (GH each) and an LSTM's normalized c' (H), before their gains, and a line of 16 for their
+// factors, 1 / sqrt(variance + epsilon): an LSTM uses three of it, and a GRU four, of h U and of
+// x W for z and r, and again for the candidate.
 template <class S>
 struct Forward {
     Layer layer;
@@ -95,7 +96,7 @@ struct Forward {
 };
 
 // A row of R numbers is what a step's way back leaves to the weights' gradients: dL/dP (GH); with
-// layer_norm dL/d(h U) (GH), dL/dn of the normalized c' = n (H) and dL/d(x W) (GH); and of a
+// layer_norm dL/d(h U) (GH), dL/dn of an LSTM's normalized c' = n (H) and dL/d(x W) (GH); and of a
 // projected layer dL/dh (P), all that reaches h after the step, and o squash(c') (H).
 template <class S>
 struct BackwardScan {
@@ -137,7 +138,7 @@ struct WeightGradient {
     const S* memory;        // (B, H), the initial c: of a cell with peepholes; else null
     S* grad_peephole;       // (., 3 or 2, H); null: none
     S* grad_projection;     // (., H, P), of a projected layer
-    S* grad_norm[4];        // as LayerNorm, (., GH), (., GH), (., H), (., H); null without
+    S* grad_norm[4];        // (., GH), (., GH), (., H), (., H), null as in LayerNorm
     Options<S> options;
 };
 

@@ -120,19 +120,12 @@ public:
     void pack(Member member) const override { U_.pack(member); }
 
     void step_backward(const Place& place, const BackwardRows<S>& rows) const override {
-        const Index columns = Options::gates * call_.layer.units;
         const GradientRow to = gradient_row(call_.layer);
-        const SavedRow saved = saved_row(call_.layer);
         for (Index row = 0; row < rows.count; ++row) {
             const BackwardRow<S>& at = rows.row[row];
             differentiate(at, at.grad_product + to.cell, rows.scale);
-            const S* const line = at.saved + saved.statistics;
-            normalize_backward(at.grad_product, call_.options.norm.recurrent_gain,
-                               at.saved + saved.recurrent, line[0], columns,
-                               at.grad_product + to.recurrent);
-            normalize_backward(at.grad_product, call_.options.norm.input_gain,
-                               at.saved + saved.input, line[1], columns,
-                               at.grad_product + to.input);
+            normalize_gates_backward(call_.layer, call_.options.norm, at.saved, at.grad_product,
+                                     at.grad_product);
             rows.pointers[row] = at.grad_product + to.recurrent;
         }
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,

@@ -1,6 +1,6 @@
 // The kernels whose products multiply pairs of bfloat16.
 
-#include "gru.h"
+#include "gru_cells.h"
 #include "lstm_cells.h"
 #include "passes.h"
 #include "simple_rnn.h"

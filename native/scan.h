@@ -33,7 +33,7 @@ GATEWISE_INLINE GradientRow gradient_row(const Layer& layer) {
     if (layer.layer_norm) {
         row.recurrent = columns;
         row.cell = row.recurrent + columns;
-        row.input = row.cell + H;
+        row.input = row.cell + (has_memory(layer.cell) ? H : 0);
         row.columns = row.hidden = row.input + columns;
     }
     if (layer.projected) {
@@ -43,7 +43,7 @@ GATEWISE_INLINE GradientRow gradient_row(const Layer& layer) {
     return row;
 }
 
-// The same of a row of Forward::saved; `statistics` are three numbers.
+// The same of a row of Forward::saved; `statistics` are up to four numbers.
 struct SavedRow {
     Index recurrent, input, cell, statistics, columns;
 };
@@ -51,8 +51,8 @@ struct SavedRow {
 GATEWISE_INLINE SavedRow saved_row(const Layer& layer) {
     const Index H = layer.units, columns = gates_of(layer.cell) * H;
     if (!layer.layer_norm) return {H, H, H, H, H};
-    const Index cell = H + 2 * columns;
-    return {H, H + columns, cell, cell + H, cell + H + 16};
+    const Index cell = H + 2 * columns, statistics = cell + (has_memory(layer.cell) ? H : 0);
+    return {H, H + columns, cell, statistics, statistics + 16};
 }
 
 // The time index of a processing step.

@@ -58,10 +58,11 @@ def specified(
 ) -> Specification:
     """Return a specification, with those of the options that its cell can have."""
     remembers = "c" in STATES[cell]
+    normalizable = remembers or (cell == "gru" and reset)
     return Specification(
         cell, activation, gate, reset, reverse,
         peephole=peephole and remembers, cell_clip=0.7 if clipped and remembers else None,
-        projection=projection and remembers, layer_norm=layer_norm and remembers,
+        projection=projection and remembers, layer_norm=layer_norm and normalizable,
     )  # fmt: skip
 
 
@@ -150,7 +151,8 @@ def run(
     if call.specification.projection:
         weights.append(draw(units, hidden) / units**0.5)
     if call.specification.layer_norm:
-        weights += [draw(size) for size in (columns, columns, units, units)]
+        of_cell = (units, units) if len(widths) == 2 else ()
+        weights += [draw(size) for size in (columns, columns, *of_cell)]
     state = [draw(batch, width) for width in widths]
     mask = mask_of(call.mask, batch, steps, random)
     if mask is not None:

@@ -14,7 +14,7 @@ from gatewise import gradients
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.inspect import measure_gates, measure_gradient_flow, measure_parameters
 from gatewise.inspect.contributions import step_contributions
-from gatewise.kernels import recording
+from gatewise.kernels import cpu, recording
 from gatewise.layers import GRU, LSTM, RNN, Bidirectional, Dense, Layer, LSTMCell
 from gatewise.models import Sequential, load_model
 
@@ -25,6 +25,8 @@ OPTIONS: list[tuple[type[Layer], dict[str, Any]]] = [
     (GRU, {"layer_norm": True}),
 ]
 each_option = pytest.mark.parametrize(("kind", "options"), OPTIONS)
+each_precision = pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+needs_native = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
 
 
 def built(kind: type[Layer], options: dict[str, Any], **arguments: Any) -> Any:
@@ -73,19 +75,29 @@ def test_shapes_and_states(kind: type[Layer], options: dict[str, Any]) -> None:
         layer(series(), initial_state=[torch.ones(3, 5) for _ in states])
 
 
-def test_the_native_kernel_serves_an_lstm_and_the_equation_a_gru() -> None:
-    for kind, options in OPTIONS:
-        choice = built(kind, options).kernel_choice(series())
-        assert choice.kernel == ("cpu" if kind is LSTM else "reference"), choice
+@needs_native
+@each_option
+@each_precision
+def test_the_native_kernel_serves(
+    kind: type[Layer], options: dict[str, Any], precision: str
+) -> None:
+    layer = built(kind, options)
+    layer.precision = precision
+    choice = layer.kernel_choice(series())
+    assert choice.kernel == "cpu", choice.reason
 
 
 @each_option
-def test_a_stream_gives_the_bits_of_the_series(kind: type[Layer], options: dict[str, Any]) -> None:
+@each_precision
+def test_a_stream_gives_the_bits_of_the_series(
+    kind: type[Layer], options: dict[str, Any], precision: str
+) -> None:
     layer, x = built(kind, options, return_sequences=True), series()
+    layer.precision = precision
     stream = layer.stream(batch=3)
     steps = torch.stack([stream.step(x[:, t]) for t in range(x.shape[1])], dim=1)
     expected = layer(x)
-    if kind is LSTM:
+    if cpu.available():
         assert torch.equal(steps, expected)
     torch.testing.assert_close(steps, expected)
     state = stream.state

@@ -101,14 +101,8 @@ def supports(specification: Specification, dtype: torch.dtype) -> str | None:
         return f"the native kernels compute in float32 and float64, not {dtype}"
     if specification.precision == "bfloat16" and dtype != torch.float32:
         return f"the native kernels sum bfloat16 products in float32, not in {dtype}"
-    if specification.precision == "bfloat16" and specification.projection:
-        return "the native kernels project h in float32 and float64, not with bfloat16 products"
-    if specification.precision == "bfloat16" and specification.layer_norm:
-        return "the native kernels normalize sums in float32 and float64, not of bfloat16 products"
     if not specification.fusable:
         return f"the native kernels know the activations {', '.join(sorted(KERNEL_NAMES))} alone"
-    if specification.layer_norm and "c" not in specification.states:
-        return "the native kernels normalize the sums of an LSTM alone"
     return None
 
 

@@ -28,8 +28,7 @@ class GRU(Recurrent):
     the reset comes after (b and b'), else (3·units,); gates in the order z, r, h.
 
     ``layer_norm`` (with the reset after the product) normalizes x W and h U, z and r together and
-    the candidate by itself, times ``input_gain`` and ``recurrent_gain`` (3·units,); it runs as the
-    equation.
+    the candidate by itself, times ``input_gain`` and ``recurrent_gain`` (3·units,).
 
     The other arguments and the call are those of :class:`LSTM`; ``initial_state`` is h. Of the
     variants there are ``zoneout``, one rate, and ``weight_dropout``.
