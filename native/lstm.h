@@ -145,7 +145,7 @@ public:
         : activations_(activations),
           options_(call.layer, call.options),
           call_(call),
-          U_(call.path, call.U, 0, At::gates, call.layer) {}
+          U_(path_on(call), call.U, 0, At::gates, call.layer) {}
 
     void pack(Member member) const { U_.pack(member); }
 
@@ -163,6 +163,7 @@ public:
 
     // Sends the cotangents at rows.pointers through U.
     void multiply_recurrent(const Place& place, const BackwardRows<S>& rows) const {
+        if (!rows.passes_on) return;
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         const BackwardRow<S>& at = rows.row[row];
