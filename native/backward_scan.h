@@ -159,7 +159,7 @@ private:
             rows_ * 7, larger(columns(), saved_row(call_.layer).columns) * Index(sizeof(S)));
     }
 
-    void run_place(const Place& place) const {
+    void run_place(Place place) const {
         for (int state = 0; state < states_; ++state) {
             const Range own = this->own(place, state);
             for (Index row = place.rows.begin; row < place.rows.end; ++row) {
@@ -177,7 +177,7 @@ private:
             upcoming.clear();
             if (step > 0) announce(place.rows, step - 1, upcoming);
             run_step(place, step, upcoming);
-            place.crew.barrier();
+            if (!place.meet()) return;
         }
     }
 

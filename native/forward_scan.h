@@ -224,7 +224,7 @@ private:
         return products + ((step - first_step) * rows_ + row - place.rows.begin) * gates_ * units();
     }
 
-    void run_place(const Place& place) const {
+    void run_place(Place place) const {
         const Layer& layer = call_.layer;
         const Range rows = place.rows;
         const S** const h = pointers_.data() + place.own * padded<const S*>((2 + ahead()) * rows_);
@@ -243,7 +243,7 @@ private:
                 upcoming.clear();
                 if (lines_ahead() > 0 && step + 1 < last) announce(rows, step + 1, upcoming);
                 run_step(place, step, first, h, h + rows_, h + 2 * rows_, upcoming);
-                place.crew.barrier();
+                if (!place.meet()) return;
             }
         }
         if (!place.first()) return;

@@ -124,6 +124,16 @@ struct Place {
 
     bool first() const { return crew.index == 0; }
 
+    // Ends a step: waits for the crew. Where that is held up the first goes on alone, with its own
+    // memory and the crew's; returns whether this thread goes on.
+    bool meet() {
+        crew.barrier();
+        if (!crew.held_up()) return true;
+        const bool goes_on = first();
+        crew = Member{0, 1};
+        return goes_on;
+    }
+
     // This thread's units, whole vectors of them.
     template <class S>
     Range units(Index count) const {

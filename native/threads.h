@@ -43,29 +43,45 @@ private:
 
 // Where the threads of one call wait for each other, a time step after the other.
 //
-// A step's share of a few rows is done in a microsecond, so who waits looks again and again; only
-// where the others are kept from running for long does it leave them its processor.
+// A step's share of a few rows is done in a microsecond, so who waits looks again and again. Where
+// another is kept from running, by programs that want its processor, a wait may last thousands of
+// steps. So the first wait that long says that the team is held up, and who meets so often is to
+// end it and go on alone: all of a team hear of it at the same meeting.
 class Meeting {
 public:
     void wait(int team) {
-        const Index arrival = __atomic_add_fetch(&arrivals_, 1, __ATOMIC_ACQ_REL);
-        const Index all = (arrival + team - 1) / team * team;
-        for (int looks = 0; __atomic_load_n(&arrivals_, __ATOMIC_ACQUIRE) < all; ++looks) {
-            looks < patience ? pause() : yield();
+        const Index number = __atomic_load_n(&held_, __ATOMIC_ACQUIRE);
+        if (__atomic_add_fetch(&arrived_, 1, __ATOMIC_ACQ_REL) == team) {
+            __atomic_store_n(&arrived_, 0, __ATOMIC_RELAXED);
+            held_up_ = __atomic_load_n(&waited_long_, __ATOMIC_RELAXED);
+            __atomic_store_n(&held_, number + 1, __ATOMIC_RELEASE);
+            return;
+        }
+        for (int looks = 0; __atomic_load_n(&held_, __ATOMIC_ACQUIRE) == number; ++looks) {
+            if (looks < patience) {
+                pause();
+            } else {
+                __atomic_store_n(&waited_long_, true, __ATOMIC_RELAXED);
+                sched_yield();
+            }
         }
     }
 
+    // As of the last meeting.
+    bool held_up() const { return held_up_; }
+
 private:
-    static constexpr int patience = 1 << 12;
+    static constexpr int patience = 1 << 12;  // some 50 microseconds
 
     static void pause() {
 #if defined(__x86_64__) || defined(__i386__)
         _mm_pause();
 #endif
     }
-    static void yield() { sched_yield(); }
 
-    alignas(64) Index arrivals_ = 0;  // in all meetings so far
+    alignas(64) Index held_ = 0;  // the meetings so far
+    int arrived_ = 0;             // at the next one
+    bool waited_long_ = false, held_up_ = false;
 };
 
 // One thread of a team.
@@ -76,6 +92,7 @@ struct Member {
     void barrier() const {
         if (team > 1) meeting->wait(team);
     }
+    bool held_up() const { return team > 1 && meeting->held_up(); }
 };
 
 struct Range {
