@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from typing import Any
 
 from torch import Tensor
 
@@ -43,6 +44,10 @@ class Specification:
     cell_clip: float | None = None
     projection: bool = False
     layer_norm: bool = False
+    # The names of the weights that follow W, U and b in the list of weights.
+    extra_weights: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    # Every call looks up its sizes by its specification, and that once took longer than the sizes.
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.cell not in GATES:
@@ -60,6 +65,17 @@ class Specification:
                 "cell_clip, the largest size of c, expected a positive number or None but got "
                 f"{self.cell_clip!r}."
             )
+        object.__setattr__(self, "extra_weights", self._extra_weights())
+        object.__setattr__(self, "_hash", hash(self._key()))
+
+    def _extra_weights(self) -> tuple[str, ...]:
+        names = ["peephole"] if self.peephole else []
+        if self.projection:
+            names.append("projection")
+        if self.layer_norm:
+            names += ["input_gain", "recurrent_gain"]
+            names += ["cell_gain", "cell_bias"] if "c" in self.states else []
+        return tuple(names)
 
     def _check_norms(self) -> None:
         if self.projection and "c" not in self.states:
@@ -106,17 +122,6 @@ class Specification:
         return PEEPHOLES[self.cell] if self.peephole else ()
 
     @property
-    def extra_weights(self) -> tuple[str, ...]:
-        """The names of the weights that follow W, U and b in the list of weights."""
-        names = ["peephole"] if self.peephole else []
-        if self.projection:
-            names.append("projection")
-        if self.layer_norm:
-            names += ["input_gain", "recurrent_gain"]
-            names += ["cell_gain", "cell_bias"] if "c" in self.states else []
-        return tuple(names)
-
-    @property
     def saves(self) -> bool:
         """Whether the way back needs something saved beside outputs and gates: c, or h U_h + b'."""
         return "c" in self.states or self.two_biases
@@ -138,6 +143,16 @@ class Specification:
     def fusable(self) -> bool:
         """Whether the fused kernels know both activations."""
         return self.activation in KERNEL_NAMES and self.recurrent_activation in KERNEL_NAMES
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy in another process computes its own hash: those of strings differ there."""
+        return Specification, self._key()
+
+    def _key(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self) if field.init)
 
     def encode(self) -> str:
         """Return the specification as the one string that travels through the operator."""

@@ -9,6 +9,7 @@ one device and scalar type, shapes, and contiguous memory where ``native/kernels
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,9 +31,11 @@ from gatewise.kernels.native_call import NativeCall, address, matrix, norms, pai
 
 __all__ = [
     "DTYPES",
+    "Gradients",
     "Stream",
     "available",
     "available_isas",
+    "backward",
     "backward_scan",
     "forward",
     "input_gradient",
@@ -67,7 +70,7 @@ def forward(
     x = rows_contiguous(x)
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(noise.recurrent_dropout, (batch, call.hidden), "recurrent_dropout")
+    dropout = call.dropout(noise)
     bias = call.bias()
 
     outputs = x.new_empty(batch, time, call.hidden)
@@ -107,37 +110,8 @@ def backward_scan(
     given, which is contiguous.
     """
     call = NativeCall(outputs, weights, specification, inputs=weights[0].shape[0])
-    batch, time = call.batch, call.time
-    outputs, gates, saved = outputs.contiguous(), gates.contiguous(), saved.contiguous()
-    call.check(gates, (batch, time, call.columns), "gates")
-    if call.saves:
-        call.check(saved, (batch, time, call.saved_width), "saved")
-    grad_outputs = call.optional(grad_outputs, (batch, time, call.hidden), "grad_outputs")
-    grad_final = [
-        call.optional(grad, (batch, width), "grad_final_state")
-        for grad, width in zip(grad_final_state, call.widths, strict=True)
-    ]
-    states = call.states(state)
-    mask = call.mask(mask)
-    dropout = call.optional(noise.recurrent_dropout, (batch, call.hidden), "recurrent_dropout")
-    scale = call.optional(scale, (time,), "scale")
-
-    shape = (batch, time, call.gradient_width)
-    if grad_product is None:
-        grad_product = gates.new_empty(shape)
-    call.check(grad_product, shape, "grad_product")
-    assert grad_product.is_contiguous()
-    grad_state = [torch.empty_like(part) for part in states]
-    measured = outputs.new_empty((batch, time, len(states)) if norms else 0)
-    call.module.backward_scan(
-        call.is_double, call.layer, address(grad_outputs), pair(grad_final),
-        outputs.data_ptr(), gates.data_ptr(), saved.data_ptr(), matrix(weights[1]),
-        pair(states), address(mask),
-        address(dropout), address(scale), path,
-        grad_product.data_ptr(), pair(grad_state), measured.data_ptr(),
-        call.options(weights, noise),
-    )  # fmt: skip
-    return grad_product, grad_state, measured
+    run = _FinishedRun.of(call, outputs, gates, saved, weights, state, mask, noise)
+    return _scan_back(call, run, grad_outputs, grad_final_state, scale, path, norms, grad_product)
 
 
 def weight_gradient(
@@ -155,41 +129,166 @@ def weight_gradient(
 ) -> list[Tensor]:
     """Return the gradient of each weight: summed, or apart for each sample or time step."""
     call = NativeCall(x, weights, specification)
-    batch, time = call.batch, call.time
-    x = rows_contiguous(x)
-    outputs, gates, saved, dP = (part.contiguous() for part in (outputs, gates, saved, dP))
-    call.check(outputs, (batch, time, call.hidden), "outputs")
-    if specification.weights_need_gates:
-        call.check(gates, (batch, time, call.columns), "gates")
-    if specification.weights_need_memory:
-        call.check(saved, (batch, time, call.saved_width), "saved")
-    call.check(dP, (batch, time, call.gradient_width), "dP")
-    states = call.states(state)
-    mask = call.mask(mask)
-    dropout = call.optional(noise.recurrent_dropout, (batch, call.hidden), "recurrent_dropout")
-
-    leading = {"all": (), "sample": (batch,), "step": (time,)}[reduce]
-    gradients = [x.new_empty(leading + weight.shape) for weight in weights]
-    grads = Weights.of(gradients, specification)
-    memory = pair(states)[1]
-    call.module.weight_gradient(
-        call.is_double, call.layer, reduce, matrix(x), outputs.data_ptr(), gates.data_ptr(),
-        saved.data_ptr(), dP.data_ptr(), states[0].data_ptr(), address(mask), address(dropout),
-        grads.W.data_ptr(), grads.U.data_ptr(), address(grads.bias), memory,
-        address(grads.peephole), address(grads.projection), norms(grads),
-        call.options(weights, noise),
-    )  # fmt: skip
-    return gradients
+    run = _FinishedRun.of(
+        call,
+        outputs,
+        gates if specification.weights_need_gates else None,
+        saved if specification.weights_need_memory else None,
+        weights,
+        state,
+        mask,
+        noise,
+    )
+    return _sum_weight_gradient(call, run, x, dP, weights, reduce)
 
 
 def input_gradient(dP: Tensor, weights: Sequence[Tensor], specification: Specification) -> Tensor:
     """Return dL/dx = dP Wᵀ, (B, T, I)."""
     call = NativeCall(dP, weights, specification, inputs=weights[0].shape[0])
-    dP = dP.contiguous()
-    call.check(dP, (call.batch, call.time, call.gradient_width), "dP")
+    return _multiply_input_gradient(call, dP.contiguous())
+
+
+class Gradients(NamedTuple):
+    """What the way back returns; the last two are None where they were not wanted."""
+
+    product: Tensor  # (B, T, R)
+    state: list[Tensor]
+    weights: list[Tensor] | None
+    x: Tensor | None
+
+
+def backward(
+    x: Tensor,
+    outputs: Tensor,
+    gates: Tensor,
+    saved: Tensor,
+    grad_outputs: Tensor | None,
+    grad_final_state: Sequence[Tensor | None],
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    noise: Noise,
+    specification: Specification,
+    wants_weights: bool,
+    wants_x: bool,
+) -> Gradients:
+    """Go all the way back: the three functions above as one call, whose arrays pass one check.
+
+    A short sequence is over before Python has made three calls of it.
+    """
+    call = NativeCall(x, weights, specification)
+    run = _FinishedRun.of(call, outputs, gates, saved, weights, state, mask, noise)
+    product, grad_state, _ = _scan_back(
+        call, run, grad_outputs, grad_final_state, None, "full", False, None
+    )
+    grad_weights = grad_x = None
+    if wants_weights:
+        grad_weights = _sum_weight_gradient(call, run, x, product, weights, "all")
+    if wants_x:
+        grad_x = _multiply_input_gradient(call, product)
+    return Gradients(product, grad_state, grad_weights, grad_x)
+
+
+class _FinishedRun(NamedTuple):
+    """What a run over the sequence was given and left behind, checked and in contiguous memory."""
+
+    outputs: Tensor
+    gates: Tensor | None
+    saved: Tensor | None
+    states: list[Tensor]
+    mask: Tensor | None
+    dropout: Tensor | None
+    options: Any
+
+    @staticmethod
+    def of(
+        call: NativeCall,
+        outputs: Tensor,
+        gates: Tensor | None,
+        saved: Tensor | None,
+        weights: Sequence[Tensor],
+        state: Sequence[Tensor],
+        mask: Tensor | None,
+        noise: Noise,
+    ) -> _FinishedRun:
+        steps = (call.batch, call.time)
+        if not call.saves:
+            saved = None
+        return _FinishedRun(
+            call.dense(outputs, (*steps, call.hidden), "outputs"),
+            call.optional(gates, (*steps, call.columns), "gates"),
+            call.optional(saved, (*steps, call.saved_width), "saved"),
+            call.states(state),
+            call.mask(mask),
+            call.dropout(noise),
+            call.options(weights, noise),
+        )
+
+
+def _scan_back(
+    call: NativeCall,
+    run: _FinishedRun,
+    grad_outputs: Tensor | None,
+    grad_final_state: Sequence[Tensor | None],
+    scale: Tensor | None,
+    path: str,
+    norms: bool,
+    grad_product: Tensor | None,
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    assert run.gates is not None
+    batch, time = call.batch, call.time
+    grad_outputs = call.optional(grad_outputs, (batch, time, call.hidden), "grad_outputs")
+    grad_final = [
+        call.optional(grad, (batch, width), "grad_final_state")
+        for grad, width in zip(grad_final_state, call.widths, strict=True)
+    ]
+    scale = call.optional(scale, (time,), "scale")
+
+    shape = (batch, time, call.gradient_width)
+    if grad_product is None:
+        grad_product = run.gates.new_empty(shape)
+    else:
+        call.check(grad_product, shape, "grad_product")
+        assert grad_product.is_contiguous()
+    grad_state = [torch.empty_like(part) for part in run.states]
+    measured = run.outputs.new_empty((batch, time, len(run.states)) if norms else 0)
+    call.module.backward_scan(
+        call.is_double, call.layer, address(grad_outputs), pair(grad_final),
+        run.outputs.data_ptr(), run.gates.data_ptr(), address(run.saved), matrix(call.weights.U),
+        pair(run.states), address(run.mask), address(run.dropout), address(scale), path,
+        grad_product.data_ptr(), pair(grad_state), measured.data_ptr(), run.options,
+    )  # fmt: skip
+    return grad_product, grad_state, measured
+
+
+def _sum_weight_gradient(
+    call: NativeCall,
+    run: _FinishedRun,
+    x: Tensor,
+    dP: Tensor,
+    weights: Sequence[Tensor],
+    reduce: str,
+) -> list[Tensor]:
+    batch, time = call.batch, call.time
+    x = rows_contiguous(x)
+    dP = call.dense(dP, (batch, time, call.gradient_width), "dP")
+    leading = {"all": (), "sample": (batch,), "step": (time,)}[reduce]
+    gradients = [x.new_empty((*leading, *weight.shape)) for weight in weights]
+    grads = Weights.of(gradients, call.specification)
+    call.module.weight_gradient(
+        call.is_double, call.layer, reduce, matrix(x), run.outputs.data_ptr(), address(run.gates),
+        address(run.saved), dP.data_ptr(), run.states[0].data_ptr(), address(run.mask),
+        address(run.dropout), grads.W.data_ptr(), grads.U.data_ptr(), address(grads.bias),
+        pair(run.states)[1], address(grads.peephole), address(grads.projection), norms(grads),
+        run.options,
+    )  # fmt: skip
+    return gradients
+
+
+def _multiply_input_gradient(call: NativeCall, dP: Tensor) -> Tensor:
     grad_x = dP.new_empty(call.batch, call.time, call.inputs)
     call.module.input_gradient(
-        call.is_double, call.layer, dP.data_ptr(), matrix(weights[0]), grad_x.data_ptr()
+        call.is_double, call.layer, dP.data_ptr(), matrix(call.weights.W), grad_x.data_ptr()
     )
     return grad_x
 

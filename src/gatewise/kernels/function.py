@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 
 from gatewise import cells
 from gatewise.cells import GATES, Noise, Specification
-from gatewise.kernels import ops
+from gatewise.kernels import cpu, ops
 from gatewise.kernels.recording import Record
 
 _NOISE = len(Noise._fields)
@@ -53,17 +53,14 @@ class Recurrent(torch.autograd.Function):
         call: Call, x: Tensor, mask: Tensor | None, *tensors: Tensor | None
     ) -> tuple[Tensor, ...]:
         noise, weights, state = parted(call, tensors)
-        run = ops.forward(
-            x,
-            weights,
-            state,
-            mask,
-            noise,
-            call.specification,
-            call.kernel,
-            call.needs_backward,
-        )
-        return run.outputs, run.gates, run.saved, *run.final_state
+        arguments = (x, weights, state, mask, noise, call.specification)
+        if ops.unobserved(call.kernel, x, weights):
+            outputs, final, gates, saved = cpu.forward(*arguments, call.needs_backward)
+        else:
+            outputs, final, gates, saved = ops.forward(
+                *arguments, call.kernel, call.needs_backward
+            )
+        return outputs, gates, saved, *final
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -79,15 +76,15 @@ class Recurrent(torch.autograd.Function):
         grad_outputs, _, _, *grad_final = grads
         x, mask, outputs, gates, saved, *tensors = ctx.saved_tensors
         count = ctx.call.weights
-        final = ops.materialize(grad_final, tensors[_NOISE + count :])
         wanted = Wanted(ctx.needs_input_grad[1], weights_need_gradient(ctx, count))
         grad_product, grad_x, *rest = _go_back(
-            ctx.call, wanted, x, mask, outputs, gates, saved, grad_outputs, *tensors, *final
+            ctx.call, wanted, x, mask, outputs, gates, saved, grad_outputs, *tensors, *grad_final
         )
         if ctx.call.record is not None:
             ctx.call.record.cotangents = grad_product.detach()
             ctx.call.record.gate_cotangents = grad_product.detach()[..., : gates.shape[-1]]
-            ctx.call.record.grad_outputs, ctx.call.record.grad_final_state = grad_outputs, final
+            ctx.call.record.grad_outputs = grad_outputs
+            ctx.call.record.grad_final_state = _with_zeros(ctx.call, tensors, grad_final)
         if not wanted.weights:
             rest[:count] = [None] * count
         return None, grad_x if wanted.x else None, None, *_NO_GRADIENTS, *rest
@@ -153,7 +150,18 @@ class RecurrentBackward(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         noise, weights, rest = parted(call, tensors)
         state, final = _halves(call, rest)
-        run = ops.Saved(outputs, [], gates, saved)
+        if ops.unobserved(call.kernel, x, weights):
+            found = cpu.backward(
+                x, outputs, gates, saved, grad_outputs, final, weights, state, mask, noise,
+                call.specification, wanted.weights, wanted.x,
+            )  # fmt: skip
+            return (
+                found.product,
+                x.new_empty(0) if found.x is None else found.x,
+                *(found.weights or [weight.new_empty(0) for weight in weights]),
+                *found.state,
+            )
+        run, final = ops.Saved(outputs, [], gates, saved), ops.materialize(final, state)
         grad_product, grad_state, _ = ops.backward_scan(
             grad_outputs, final, run, weights, state, mask, noise, call.specification, call.kernel
         )
@@ -225,10 +233,26 @@ class RecurrentBackward(torch.autograd.Function):
 
 
 def _go_back(call: Call, wanted: Wanted, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-    """Run RecurrentBackward, as a Function only where something may differentiate or map it."""
+    """Run RecurrentBackward, as a Function only where something may differentiate or map it.
+
+    The last of the tensors, the cotangents of the final state, may be None.
+    """
     if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-        return RecurrentBackward.apply(call, wanted, *tensors)
+        count = len(call.specification.states)
+        given, final = tensors[:-count], tensors[-count:]
+        final = _with_zeros(call, given[_FIRST_OF_TENSORS:], final)
+        return RecurrentBackward.apply(call, wanted, *given, *final)
     return RecurrentBackward.forward(call, wanted, *tensors)  # pyright: ignore[reportArgumentType]
+
+
+_FIRST_OF_TENSORS = 6  # behind x, mask, outputs, gates, saved and grad_outputs
+
+
+def _with_zeros(
+    call: Call, tensors: Sequence[Tensor | None], final: Sequence[Tensor | None]
+) -> list[Tensor]:
+    """Return the cotangents of the final state; ``tensors`` are noise, weights and states."""
+    return ops.materialize(final, parted(call, tensors)[2])
 
 
 def weights_need_gradient(ctx: Any, count: int) -> bool:

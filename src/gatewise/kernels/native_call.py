@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatewise.cells import GATES, Noise, Specification, Weights, units_of
+from gatewise.cells import Noise, Specification, Weights, units_of
 from gatewise.cells.rows import gradient_row, saved_row
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels.native import compiled, supports
@@ -25,39 +25,29 @@ class NativeCall:
         specification: Specification,
         inputs: int | None = None,
     ) -> None:
-        reason = supports(specification, sequence.dtype)
+        self.dtype = sequence.dtype
+        reason = supports(specification, self.dtype)
         if reason is not None:
             raise UnsupportedError(
                 f"kernel 'cpu' cannot run this call: {reason}. Use kernel='reference'."
             )
         self.module = compiled()
-        self.dtype = sequence.dtype
-        self.is_double = sequence.dtype == torch.float64
-        self.batch, self.time = sequence.shape[:2]
-        self.inputs = sequence.shape[2] if inputs is None else inputs
+        self.is_double = self.dtype == torch.float64
+        self.batch, self.time, width = sequence.shape
+        self.inputs = width if inputs is None else inputs
         self.weights = Weights.of(weights, specification)
         self.hidden = weights[1].shape[0]
         self.units = units_of(weights, specification) if specification.projection else self.hidden
-        self.columns = len(GATES[specification.cell]) * self.units
-        self.widths = (self.hidden, self.units)[: len(specification.states)]
+        self.specification = specification
         self.two_biases = specification.two_biases
         self.saves = specification.saves
-        self.specification = specification
+        self.columns = len(specification.gates) * self.units
+        self.widths = (self.hidden, self.units)[: len(specification.states)]
         self.held: tuple[Tensor | None, ...] = ()
         self.check(sequence, sequence.shape, "x")
         self.check_matrices(weights)
-        cell = specification.cell
-        if cell == "gru":
-            cell = "gru_reset_after" if specification.reset_after else "gru_reset_before"
-        self.layer = self.module.Layer(
-            cell,
-            specification.activation,
-            specification.recurrent_activation,
-            specification.reverse,
-            (specification.projection, specification.layer_norm),
-            (self.batch, self.time, self.inputs, self.units, self.hidden, torch.get_num_threads()),
-            specification.precision,
-        )
+        sizes = (self.batch, self.time, self.inputs, self.units, self.hidden)
+        self.layer = _layer(specification, *sizes, torch.get_num_threads())
 
     @property
     def saved_width(self) -> int:
@@ -116,29 +106,39 @@ class NativeCall:
         self.check(weights[1], (self.hidden, self.columns), "U")
 
     def check(
-        self, tensor: Tensor, shape: Sequence[int], what: str, dtype: torch.dtype | None = None
+        self, tensor: Tensor, shape: tuple[int, ...], what: str, dtype: torch.dtype | None = None
     ) -> None:
         dtype = self.dtype if dtype is None else dtype
-        if tensor.shape != tuple(shape) or tensor.dtype != dtype or tensor.device.type != "cpu":
+        if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_cpu:
             raise InputError(
                 f"kernel 'cpu' expected {what} of shape {tuple(shape)}, {dtype}, on the CPU, "
                 f"but got {tuple(tensor.shape)}, {tensor.dtype}, on {tensor.device}."
             )
 
-    def optional(self, tensor: Tensor | None, shape: Sequence[int], what: str) -> Tensor | None:
-        if tensor is None:
-            return None
+    def dense(self, tensor: Tensor, shape: tuple[int, ...], what: str) -> Tensor:
+        """Return the tensor, of this shape, in contiguous memory."""
         self.check(tensor, shape, what)
-        return tensor.contiguous()
+        return tensor if tensor.is_contiguous() else tensor.contiguous()
+
+    def optional(
+        self, tensor: Tensor | None, shape: tuple[int, ...], what: str
+    ) -> Tensor | None:
+        return None if tensor is None else self.dense(tensor, shape, what)
+
+    def dropout(self, noise: Noise) -> Tensor | None:
+        """Return what multiplies h in the recurrent product, in each row of the batch."""
+        shape = (self.batch, self.hidden)
+        return self.optional(noise.recurrent_dropout, shape, "recurrent_dropout")
 
     def states(self, state: Sequence[Tensor]) -> list[Tensor]:
         if len(state) != len(self.widths):
             raise InputError(
                 f"kernel 'cpu' expected {len(self.widths)} state tensors but got {len(state)}."
             )
-        for tensor, width in zip(state, self.widths, strict=True):
-            self.check(tensor, (self.batch, width), "state")
-        return [tensor.contiguous() for tensor in state]
+        return [
+            self.dense(tensor, (self.batch, width), "state")
+            for tensor, width in zip(state, self.widths, strict=True)
+        ]
 
     def mask(self, mask: Tensor | None) -> Tensor | None:
         if mask is None:
@@ -153,6 +153,31 @@ class NativeCall:
     def bias(self) -> Tensor | None:
         shape = (2, self.columns) if self.two_biases else (self.columns,)
         return self.optional(self.weights.bias, shape, "b")
+
+
+@lru_cache(maxsize=256)
+def _layer(
+    specification: Specification,
+    batch: int,
+    time: int,
+    inputs: int,
+    units: int,
+    hidden: int,
+    threads: int,
+) -> Any:
+    """Return what the kernels must know about a layer and the machine."""
+    cell = specification.cell
+    if cell == "gru":
+        cell = "gru_reset_after" if specification.reset_after else "gru_reset_before"
+    return compiled().Layer(
+        cell,
+        specification.activation,
+        specification.recurrent_activation,
+        specification.reverse,
+        (specification.projection, specification.layer_norm),
+        (batch, time, inputs, units, hidden, threads),
+        specification.precision,
+    )
 
 
 _NOTHING = (0, 0, 0)

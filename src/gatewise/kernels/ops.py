@@ -120,6 +120,24 @@ def kernel_called(name: str) -> ModuleType:
     return _KERNELS[name]
 
 
+def unobserved(kernel: str, x: Tensor, weights: Sequence[Tensor]) -> bool:
+    """Whether nothing but the kernel would see an operator's call, so that it may run by itself.
+
+    An operator has a name in the profiler, and a dispatch mode or a tensor subclass may take it
+    over. Where there is none of these, torch's dispatcher is most of the time of a short sequence.
+    """
+    return (
+        kernel == "cpu"
+        and type(x) in _PLAIN
+        and all(type(weight) in _PLAIN for weight in weights)
+        and not torch._C._len_torch_dispatch_stack()
+        and not torch._C._autograd._profiler_enabled()
+    )
+
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
 def weight_gradient(
     x: Tensor,
     saved: Saved,
