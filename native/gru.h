@@ -80,7 +80,7 @@ public:
     using Factor = F;
     static constexpr bool may_take_input = true;
 
-    GruAfterForward(const Forward<S>& call, Activations activations)
+    GruAfterForward(const ForwardOf<F>& call, Activations activations)
         : activations_(activations),
           call_(call),
           U_(depth_of_step<GruAfterForward>(call), call.layer.units),
@@ -132,7 +132,7 @@ private:
     }
 
     [[no_unique_address]] const Activations activations_;
-    const Forward<S>& call_;
+    const ForwardOf<F>& call_;
     const PackedBuffer<F, 3, 1> U_;
     const Buffer<S> bias_;  // (H): b'_h
 };
@@ -202,7 +202,7 @@ public:
     using Factor = F;
     static constexpr bool may_take_input = true;
 
-    GruBeforeForward(const Forward<S>& call, Activations activations)
+    GruBeforeForward(const ForwardOf<F>& call, Activations activations)
         : activations_(activations),
           call_(call),
           rows_(slices_of(call).most_rows()),
@@ -261,7 +261,7 @@ private:
     }
 
     [[no_unique_address]] const Activations activations_;
-    const Forward<S>& call_;
+    const ForwardOf<F>& call_;
     const Index rows_;
     const PackedBuffer<F, 2, 2> U_gates_;
     const PlainBuffer<F> U_candidate_;

@@ -17,11 +17,11 @@ namespace gatewise::GATEWISE_ISA {
 template <class S, class CellType>
 class NormalizedForward {
 public:
-    using Factor = S;
+    using Factor = typename CellType::Factor;
     static constexpr bool may_take_input = false;  // x W is normalized before h U joins it
 
     template <class Activations>
-    NormalizedForward(const Forward<S>& call, Activations activations)
+    NormalizedForward(const ForwardOf<Factor>& call, Activations activations)
         : call_(call),
           cell_(call, activations),
           slices_(slices_of(call)),

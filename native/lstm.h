@@ -88,7 +88,7 @@ public:
     static constexpr bool may_take_input = true;
     static constexpr int gates = At::gates;
 
-    LstmForward(const Forward<S>& call, Activations activations)
+    LstmForward(const ForwardOf<F>& call, Activations activations)
         : update_{activations, Options(call.layer, call.options), call.layer.units},
           call_(call),
           U_(depth_of_step<LstmForward>(call), call.layer.units) {}
@@ -129,7 +129,7 @@ public:
 
 private:
     const LstmUpdate<S, Activations, Options> update_;
-    const Forward<S>& call_;
+    const ForwardOf<F>& call_;
     const PackedBuffer<F, At::gates, 1> U_;
 };
 

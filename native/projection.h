@@ -13,14 +13,19 @@
 
 namespace gatewise::GATEWISE_ISA {
 
+template <class F, int V>
+void pack_projection(const Packed<F, 1, V>& to, const Forward<Sum<F>>& call, Member member) {
+    pack(to, call.options.projection, 0, member);
+}
+
 template <class S, class CellType>
 class ProjectedForward {
 public:
-    using Factor = S;
+    using Factor = typename CellType::Factor;
     static constexpr bool may_take_input = CellType::may_take_input;
 
     template <class Activations>
-    ProjectedForward(const Forward<S>& call, Activations activations)
+    ProjectedForward(const ForwardOf<Factor>& call, Activations activations)
         : call_(call),
           cell_(call, activations),
           slices_(slices_of(call)),
@@ -32,7 +37,7 @@ public:
 
     void pack(Member member) const {
         cell_.pack(member);
-        gatewise::GATEWISE_ISA::pack(*projection_, call_.options.projection, 0, member);
+        pack_projection(*projection_, call_, member);
     }
 
     void step(const Place& place, const ForwardRows<S>& rows) const {
@@ -60,11 +65,11 @@ public:
     }
 
 private:
-    const Forward<S>& call_;
+    const ForwardOf<Factor>& call_;
     const CellType cell_;
     const Slices slices_;
     const Index rows_;
-    const PlainBuffer<S> projection_;
+    const PlainBuffer<Factor> projection_;
     const Buffer<S> shown_;                // (slices, rows, H)
     const Buffer<ForwardRow<S>> showing_;  // (slices, rows)
     const Buffer<const S*> pointers_;      // (slices, rows)

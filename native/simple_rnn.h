@@ -16,7 +16,7 @@ public:
     using Factor = F;
     static constexpr bool may_take_input = true;
 
-    SimpleRnnForward(const Forward<S>& call, Activations activations)
+    SimpleRnnForward(const ForwardOf<F>& call, Activations activations)
         : activations_(activations),
           call_(call),
           U_(depth_of_step<SimpleRnnForward>(call), call.layer.units) {}
@@ -41,7 +41,7 @@ public:
 
 private:
     [[no_unique_address]] const Activations activations_;
-    const Forward<S>& call_;
+    const ForwardOf<F>& call_;
     const PlainBuffer<F> U_;
 };
 

@@ -20,11 +20,13 @@ public:
     virtual void step(const StreamStep<S>&) = 0;
 };
 
-template <class S, class CellType, class Input = InputProduct<typename CellType::Factor>>
+template <class S, class CellType>
 class CellStream final : public OpenStream<S> {
+    using Call = ForwardOf<typename CellType::Factor>;
+
 public:
     template <class Activations>
-    CellStream(const typename Input::Call& call, Activations activations)
+    CellStream(const Call& call, Activations activations)
         : call_(call), cell_(call_, activations), loop_(call_, cell_) {
         call_.x = {nullptr, call.layer.inputs, call.layer.inputs};
         loop_.pack();
@@ -38,9 +40,9 @@ public:
     }
 
 private:
-    typename Input::Call call_;  // the cell and the loop refer to it
+    Call call_;  // the cell and the loop refer to it
     const CellType cell_;
-    const ForwardLoop<S, CellType, Input> loop_;
+    const ForwardLoop<S, CellType> loop_;
 };
 
 }  // namespace gatewise::GATEWISE_ISA
