@@ -29,10 +29,10 @@ INFERENCE_ALONE = (
 MATRICES = ("kernel", "recurrent_kernel", "projection")
 """The weights that are held as integers, where there are such; each has a scale beside it."""
 _CELLS = ("lstm", "cifg", "gru", "simple_rnn")
-_KNOWN = frozenset(
-    ("cell", "activation", "recurrent_activation", "reset_after", "reverse")
-    + ("peephole", "cell_clip", "projection", "layer_norm")
-)
+_KNOWN = {
+    *("cell", "activation", "recurrent_activation", "reset_after", "reverse"),
+    *("peephole", "cell_clip", "projection", "layer_norm"),
+}
 _SCHEMA = (
     "int8(Tensor x, Tensor[] weights, Tensor[] state, Tensor? mask, Tensor? recurrent_dropout, "
     "Tensor? zoneout_h, Tensor? zoneout_c, str specification, str kernel) "
