@@ -21,7 +21,7 @@ from gatewise.errors import InputError, unknown_name
 from gatewise.kernels import Choice, Request, choose, recurrent
 from gatewise.kernels.autocast import under_autocast
 from gatewise.kernels.dispatch import KERNELS
-from gatewise.kernels.int8 import choose_int8, recurrent_int8
+from gatewise.kernels.int8 import Int8Weights, choose_int8, recurrent_int8
 from gatewise.kernels.recompute import check as check_recompute
 from gatewise.layers import initializers, quantization, regularizers
 from gatewise.layers.dense import ActivationLike, known_features, serialized_activation
@@ -261,11 +261,11 @@ class Recurrent(Layer):
         if self.quantization is not None:
             return recurrent_int8(
                 x,
-                quantization.int8_weights(self),
+                self._drop_integers(),
                 state,
                 specification=self.specification,
                 mask=mask,
-                recurrent_dropout=noise.recurrent_dropout,
+                noise=noise,
                 kernel=self.use_kernel,
             )
         return recurrent(
@@ -351,14 +351,15 @@ class Recurrent(Layer):
         return self.choice(device=x.device, mask=mask is not None, training=self.training)
 
     def quantize(self, mode: str = "int8") -> None:
-        """Round ``kernel`` and ``recurrent_kernel`` to 8 bits, for inference and streams alone.
+        """Round W, U and a projection to 8 bits, for inference and streams alone.
 
             W ≈ w ⊙ t        integers w, -127 to 127, and a scale t for each column
             x W ≈ (q w) ⊙ s t    x ≈ q s: x and h are rounded as they come, a scale a row and step
 
-        Sums are exact integers; bias, state and activations stay float32. The integers take the
-        place of the weights, frozen; ``kernel_scale`` and ``recurrent_kernel_scale``, (G·units,)
-        each, are buffers. It cannot be undone: keep the file of the trained model.
+        Sums are exact integers; the state, the activations and all other weights stay float32. The
+        integers take the place of ``kernel``, ``recurrent_kernel`` and ``projection``, frozen;
+        ``kernel_scale``, ``recurrent_kernel_scale`` (G·units,) and ``projection_scale`` (P,) are
+        buffers. It cannot be undone: keep the file of the trained model.
 
         Raises ``InputError`` for a layer without weights or quantized before, ``UnsupportedError``
         for weights that are not float32. Wu et al. 2020, arXiv 2004.09602.
@@ -508,6 +509,15 @@ class Recurrent(Layer):
             return self.weight_list()
         W, U, *rest = self.weight_list()
         return [W, U * self.noise(U.shape, self.weight_dropout, U), *rest]
+
+    def _drop_integers(self) -> Int8Weights:
+        """As :meth:`_drop_weights`, of a quantized layer."""
+        weights = quantization.int8_weights(self)
+        if not self.training or self.weight_dropout == 0:
+            return weights
+        U, scale = weights.recurrent_kernel, weights.recurrent_kernel_scale
+        kept = self.noise(U.shape, self.weight_dropout, scale)
+        return quantization.drop_weights(weights, kept, self.weight_dropout)
 
     def _shown_outputs(
         self, outputs: Tensor, mask: Tensor | None, state: list[Tensor] | None
