@@ -35,6 +35,7 @@ struct BackwardRows {
     const BackwardRow<S>* row;
     Index count;
     S scale;
+    bool passes_on;      // whether the state before the step is to receive anything
     const S** pointers;  // (count): for the cell's use
     Upcoming* upcoming;
 };
@@ -42,6 +43,12 @@ struct BackwardRows {
 template <class S>
 GATEWISE_INLINE Vector<S> dropout_at(const BackwardRow<S>& row, Index unit, int count) {
     return row.dropout ? load(row.dropout + unit, count) : broadcast(S(1));
+}
+
+// The way that the cotangents take from step to step: none where no step comes before.
+template <class S>
+GATEWISE_INLINE Path path_on(const BackwardScan<S>& call) {
+    return call.state_unwanted && call.layer.time == 1 ? Path::cell : call.path;
 }
 
 // The cotangent's way through the columns of some gates of U: all of them, their diagonals, or
@@ -216,7 +223,8 @@ private:
             }
         }
         const S** const pointers = pointers_.data() + place.own * padded<const S*>(rows_);
-        cell_.step_backward(place, {real, count, scale, pointers, &upcoming});
+        const bool passes_on = step > 0 || !call_.state_unwanted;
+        cell_.step_backward(place, {real, count, scale, passes_on, pointers, &upcoming});
     }
 
     // Adds what the step's own output receives, and measures.

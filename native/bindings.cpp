@@ -197,7 +197,8 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
                    const StateArgument& grad_final, Address outputs, Address gates, Address saved,
                    const MatrixArgument& U, const StateArgument& state, Address mask,
                    Address dropout, Address scale, std::string_view path, Address grad_product,
-                   const StateArgument& grad_state, Address norms, const LayerOptions& options) {
+                   const StateArgument& grad_state, bool state_unwanted, Address norms,
+                   const LayerOptions& options) {
     const Path way = named("path", path, paths);
     with_scalar(is_double, [&]<class S>(S) {
         passes<S>(layer).backward_scan(
@@ -215,6 +216,7 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
              way,
              at<S>(grad_product),
              {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
+             state_unwanted,
              at<S>(norms),
              options.of<S>()});
     });

@@ -157,7 +157,7 @@ public:
         : activations_(activations),
           call_(call),
           rows_(slices_of(call).most_rows()),
-          U_(call.path, call.U, 0, 3, call.layer),
+          U_(path_on(call), call.U, 0, 3, call.layer),
           recurrent_(slices_of(call).count * padded<S>(rows_ * 3 * call.layer.units)) {}
 
     void pack(Member member) const override { U_.pack(member); }
@@ -175,6 +175,7 @@ public:
             rows.pointers[row] = to;
         }
         place.crew.barrier();
+        if (!rows.passes_on) return;
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         finish_backward(rows.row[row], unit, count, sum, rows.scale);
@@ -270,7 +271,7 @@ public:
     GruBeforeBackward(const BackwardScan<S>& call, Activations activations)
         : activations_(activations),
           call_(call),
-          U_gates_(call.path, call.U, 0, 2, call.layer),
+          U_gates_(path_on(call), call.U, 0, 2, call.layer),
           U_candidate_(call.path == Path::full ? Path::cell : call.path, call.U, 2, 1, call.layer),
           U_reset_(Path::full, call.U, 2, 1, call.layer) {}
 
@@ -299,6 +300,7 @@ public:
                               reset(rows.row[row], unit, count, sum);
                           });
         place.crew.barrier();
+        if (!rows.passes_on) return;
         for (Index row = 0; row < rows.count; ++row)
             rows.pointers[row] = rows.row[row].grad_product;
         U_gates_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,

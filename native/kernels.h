@@ -114,6 +114,7 @@ struct BackwardScan {
     Path path;               // which way the cotangent may take through U
     S* grad_product;         // (B, T, R): dL/dP, zero at masked steps
     S* grad_state[2];        // (B, P), (B, H): cotangents of the initial state
+    bool state_unwanted;     // those are working memory alone, and hold anything afterwards
     S* norms;  // (B, T, states): ||dL/dh_t||, and an LSTM's ||dL/dc_t||; null: not wanted
     Options<S> options;
 };

@@ -115,7 +115,7 @@ public:
     NormalizedBackward(const BackwardScan<S>& call, Activations activations)
         : call_(call),
           way_back_{activations, Options(call.layer, call.options), call.layer.units},
-          U_(call.path, call.U, 0, Options::gates, call.layer) {}
+          U_(path_on(call), call.U, 0, Options::gates, call.layer) {}
 
     void pack(Member member) const override { U_.pack(member); }
 
@@ -128,6 +128,7 @@ public:
                                      at.grad_product);
             rows.pointers[row] = at.grad_product + to.recurrent;
         }
+        if (!rows.passes_on) return;
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         way_back_.pass(rows.row[row], unit, count, sum, rows.scale);

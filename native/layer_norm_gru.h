@@ -97,7 +97,7 @@ class NormalizedGruBackward final : public AnyBackward<F> {
 
 public:
     NormalizedGruBackward(const BackwardScan<S>& call, Activations activations)
-        : activations_(activations), call_(call), U_(call.path, call.U, 0, 3, call.layer) {}
+        : activations_(activations), call_(call), U_(path_on(call), call.U, 0, 3, call.layer) {}
 
     void pack(Member member) const override { U_.pack(member); }
 
@@ -114,6 +114,7 @@ public:
                                      at.grad_product);
             rows.pointers[row] = recurrent;
         }
+        if (!rows.passes_on) return;
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         finish_backward(rows.row[row], unit, count, sum, rows.scale);

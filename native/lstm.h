@@ -209,7 +209,7 @@ class LstmBackward final : public AnyBackward<F> {
 public:
     LstmBackward(const BackwardScan<S>& call, Activations activations)
         : way_back_{activations, Options(call.layer, call.options), call.layer.units},
-          U_(call.path, call.U, 0, Options::gates, call.layer) {}
+          U_(path_on(call), call.U, 0, Options::gates, call.layer) {}
 
     void pack(Member member) const override { U_.pack(member); }
 
@@ -222,6 +222,7 @@ public:
             rows.pointers[row] = at.grad_product;
         }
         place.crew.barrier();
+        if (!rows.passes_on) return;
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         way_back_.pass(rows.row[row], unit, count, sum, rows.scale);

@@ -120,8 +120,8 @@ public:
             },
             rows.upcoming, place.crew);
         place.crew.barrier();
-        cell_->step_backward(place,
-                             {showing, rows.count, rows.scale, rows.pointers, rows.upcoming});
+        cell_->step_backward(
+            place, {showing, rows.count, rows.scale, rows.passes_on, rows.pointers, rows.upcoming});
     }
 
 private:

@@ -153,8 +153,8 @@ struct Slices {
 };
 
 GATEWISE_INLINE Slices slices_of(const Layer& layer, bool may_meet) {
-    constexpr double worth_meeting = 1 << 18;  // multiply-adds of each thread in one step
-    constexpr Index fewest_units = 64;         // of each thread
+    constexpr double worth_meeting = 1 << 13;  // multiply-adds of each thread in one step
+    constexpr Index fewest_units = 32;         // of each thread
     const double gates = double(gates_of(layer.cell) * layer.units);
     const double work =
         double(layer.batch) * double(layer.time) * gates * double(layer.inputs + layer.outputs);

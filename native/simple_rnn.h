@@ -47,7 +47,7 @@ class SimpleRnnBackward final : public AnyBackward<F> {
 
 public:
     SimpleRnnBackward(const BackwardScan<S>& call, Activations activations)
-        : activations_(activations), call_(call), U_(call.path, call.U, 0, 1, call.layer) {}
+        : activations_(activations), call_(call), U_(path_on(call), call.U, 0, 1, call.layer) {}
 
     void pack(Member member) const override { U_.pack(member); }
 
@@ -64,6 +64,7 @@ public:
             rows.pointers[row] = at.grad_product;
         }
         place.crew.barrier();
+        if (!rows.passes_on) return;
         U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
                     [&](Index row, Index unit, int count, Vector<S> sum) {
                         const BackwardRow<S>& at = rows.row[row];

@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <sched.h>
+
 #include "memory.h"
 #include "vector.h"
 
@@ -39,16 +41,40 @@ private:
     FlushDenormals& operator=(const FlushDenormals&) = delete;
 };
 
+// Where the threads of one call wait for each other, a time step after the other.
+//
+// A step's share of a few rows is done in a microsecond, so who waits looks again and again; only
+// where the others are kept from running for long does it leave them its processor.
+class Meeting {
+public:
+    void wait(int team) {
+        const Index arrival = __atomic_add_fetch(&arrivals_, 1, __ATOMIC_ACQ_REL);
+        const Index all = (arrival + team - 1) / team * team;
+        for (int looks = 0; __atomic_load_n(&arrivals_, __ATOMIC_ACQUIRE) < all; ++looks) {
+            looks < patience ? pause() : yield();
+        }
+    }
+
+private:
+    static constexpr int patience = 1 << 12;
+
+    static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+        _mm_pause();
+#endif
+    }
+    static void yield() { sched_yield(); }
+
+    alignas(64) Index arrivals_ = 0;  // in all meetings so far
+};
+
 // One thread of a team.
 struct Member {
     int index, team;
+    Meeting* meeting = nullptr;  // of a team of several that meets
 
     void barrier() const {
-#ifdef _OPENMP
-        if (team > 1) {
-#pragma omp barrier
-        }
-#endif
+        if (team > 1) meeting->wait(team);
     }
 };
 
@@ -74,10 +100,11 @@ template <class Body>
 void parallel([[maybe_unused]] int threads, const Body& body) {
 #ifdef _OPENMP
     if (threads > 1) {
+        Meeting meeting;
 #pragma omp parallel num_threads(threads)
         {
             const FlushDenormals flush;
-            body(Member{omp_get_thread_num(), omp_get_num_threads()});
+            body(Member{omp_get_thread_num(), omp_get_num_threads(), &meeting});
         }
         return;
     }

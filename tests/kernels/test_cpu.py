@@ -352,11 +352,12 @@ def test_any_number_of_threads_gives_the_same_bits(
 
 @each_precision
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("sizes", [(5, 4, 30, 450), (1, 60, 9, 224), (3, 80, 5, 72)], ids=str)
 def test_threads_that_take_a_few_rows_together_give_the_same_bits(
-    specification: Specification, masked: bool, threads: None
+    specification: Specification, sizes: tuple[int, int, int, int], masked: bool, threads: None
 ) -> None:
     # Few rows of many units: slices of the batch would leave threads idle.
-    problem = make_problem(specification, (5, 4, 30, 450), masked=masked).to(torch.float32)
+    problem = make_problem(specification, sizes, masked=masked).to(torch.float32)
     torch.set_num_threads(1)
     expected = run(problem, measured=False)
     for count in (2, 3, 5):

@@ -111,7 +111,9 @@ def backward_scan(
     """
     call = NativeCall(outputs, weights, specification, inputs=weights[0].shape[0])
     run = _FinishedRun.of(call, outputs, gates, saved, weights, state, mask, noise)
-    return _scan_back(call, run, grad_outputs, grad_final_state, scale, path, norms, grad_product)
+    return _scan_back(
+        call, run, grad_outputs, grad_final_state, scale, path, norms, grad_product, True
+    )
 
 
 def weight_gradient(
@@ -149,10 +151,10 @@ def input_gradient(dP: Tensor, weights: Sequence[Tensor], specification: Specifi
 
 
 class Gradients(NamedTuple):
-    """What the way back returns; the last two are None where they were not wanted."""
+    """What the way back returns; all but the first are None where they were not wanted."""
 
     product: Tensor  # (B, T, R)
-    state: list[Tensor]
+    state: list[Tensor] | None
     weights: list[Tensor] | None
     x: Tensor | None
 
@@ -169,8 +171,9 @@ def backward(
     mask: Tensor | None,
     noise: Noise,
     specification: Specification,
-    wants_weights: bool,
     wants_x: bool,
+    wants_weights: bool,
+    wants_state: bool,
 ) -> Gradients:
     """Go all the way back: the three functions above as one call, whose arrays pass one check.
 
@@ -179,14 +182,14 @@ def backward(
     call = NativeCall(x, weights, specification)
     run = _FinishedRun.of(call, outputs, gates, saved, weights, state, mask, noise)
     product, grad_state, _ = _scan_back(
-        call, run, grad_outputs, grad_final_state, None, "full", False, None
+        call, run, grad_outputs, grad_final_state, None, "full", False, None, wants_state
     )
     grad_weights = grad_x = None
     if wants_weights:
         grad_weights = _sum_weight_gradient(call, run, x, product, weights, "all")
     if wants_x:
         grad_x = _multiply_input_gradient(call, product)
-    return Gradients(product, grad_state, grad_weights, grad_x)
+    return Gradients(product, grad_state if wants_state else None, grad_weights, grad_x)
 
 
 class _FinishedRun(NamedTuple):
@@ -234,6 +237,7 @@ def _scan_back(
     path: str,
     norms: bool,
     grad_product: Tensor | None,
+    wants_state: bool,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     assert run.gates is not None
     batch, time = call.batch, call.time
@@ -256,7 +260,8 @@ def _scan_back(
         call.is_double, call.layer, address(grad_outputs), pair(grad_final),
         run.outputs.data_ptr(), run.gates.data_ptr(), address(run.saved), matrix(call.weights.U),
         pair(run.states), address(run.mask), address(run.dropout), address(scale), path,
-        grad_product.data_ptr(), pair(grad_state), measured.data_ptr(), run.options,
+        grad_product.data_ptr(), pair(grad_state), not wants_state, measured.data_ptr(),
+        run.options,
     )  # fmt: skip
     return grad_product, grad_state, measured
 

@@ -21,6 +21,7 @@ from gatewise.kernels import cpu, ops
 from gatewise.kernels.recording import Record
 
 _NOISE = len(Noise._fields)
+_FIRST_WEIGHT = 3 + _NOISE  # behind call, x, mask and the noise
 _NO_GRADIENTS = (None,) * _NOISE  # noise is drawn, not learnt
 
 
@@ -35,10 +36,11 @@ class Call(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Which gradients the way back must compute, besides the states'."""
+    """Which gradients the way back must compute."""
 
     x: bool
     weights: bool
+    state: bool = True
 
 
 class Recurrent(torch.autograd.Function):
@@ -57,9 +59,7 @@ class Recurrent(torch.autograd.Function):
         if ops.unobserved(call.kernel, x, weights):
             outputs, final, gates, saved = cpu.forward(*arguments, call.needs_backward)
         else:
-            outputs, final, gates, saved = ops.forward(
-                *arguments, call.kernel, call.needs_backward
-            )
+            outputs, final, gates, saved = ops.forward(*arguments, call.kernel, call.needs_backward)
         return outputs, gates, saved, *final
 
     @staticmethod
@@ -76,7 +76,11 @@ class Recurrent(torch.autograd.Function):
         grad_outputs, _, _, *grad_final = grads
         x, mask, outputs, gates, saved, *tensors = ctx.saved_tensors
         count = ctx.call.weights
-        wanted = Wanted(ctx.needs_input_grad[1], weights_need_gradient(ctx, count))
+        wanted = Wanted(
+            ctx.needs_input_grad[1],
+            weights_need_gradient(ctx, count),
+            any(ctx.needs_input_grad[_FIRST_WEIGHT + count :]),
+        )
         grad_product, grad_x, *rest = _go_back(
             ctx.call, wanted, x, mask, outputs, gates, saved, grad_outputs, *tensors, *grad_final
         )
@@ -85,9 +89,10 @@ class Recurrent(torch.autograd.Function):
             ctx.call.record.gate_cotangents = grad_product.detach()[..., : gates.shape[-1]]
             ctx.call.record.grad_outputs = grad_outputs
             ctx.call.record.grad_final_state = _with_zeros(ctx.call, tensors, grad_final)
-        if not wanted.weights:
-            rest[:count] = [None] * count
-        return None, grad_x if wanted.x else None, None, *_NO_GRADIENTS, *rest
+        grad_weights: Sequence[Tensor | None] = rest[:count] if wanted.weights else [None] * count
+        grad_state = rest[count:] if wanted.state else [None] * len(grad_final)
+        grad_x = grad_x if wanted.x else None
+        return None, grad_x, None, *_NO_GRADIENTS, *grad_weights, *grad_state
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], call: Call, *tensors: Tensor | None) -> Any:
@@ -153,13 +158,13 @@ class RecurrentBackward(torch.autograd.Function):
         if ops.unobserved(call.kernel, x, weights):
             found = cpu.backward(
                 x, outputs, gates, saved, grad_outputs, final, weights, state, mask, noise,
-                call.specification, wanted.weights, wanted.x,
+                call.specification, *wanted,
             )  # fmt: skip
             return (
                 found.product,
                 x.new_empty(0) if found.x is None else found.x,
                 *(found.weights or [weight.new_empty(0) for weight in weights]),
-                *found.state,
+                *(found.state or [part.new_empty(0) for part in state]),
             )
         run, final = ops.Saved(outputs, [], gates, saved), ops.materialize(final, state)
         grad_product, grad_state, _ = ops.backward_scan(
@@ -257,7 +262,7 @@ def _with_zeros(
 
 def weights_need_gradient(ctx: Any, count: int) -> bool:
     """Whether any weight does, in a Function of ``(call, x, mask, *noise, *weights, *state)``."""
-    return any(ctx.needs_input_grad[3 + _NOISE : 3 + _NOISE + count])
+    return any(ctx.needs_input_grad[_FIRST_WEIGHT : _FIRST_WEIGHT + count])
 
 
 def parted(call: Call, tensors: Sequence[Any]) -> tuple[Noise, Sequence[Tensor], Sequence[Tensor]]:

@@ -120,9 +120,7 @@ class NativeCall:
         self.check(tensor, shape, what)
         return tensor if tensor.is_contiguous() else tensor.contiguous()
 
-    def optional(
-        self, tensor: Tensor | None, shape: tuple[int, ...], what: str
-    ) -> Tensor | None:
+    def optional(self, tensor: Tensor | None, shape: tuple[int, ...], what: str) -> Tensor | None:
         return None if tensor is None else self.dense(tensor, shape, what)
 
     def dropout(self, noise: Noise) -> Tensor | None:

@@ -131,7 +131,7 @@ def unobserved(kernel: str, x: Tensor, weights: Sequence[Tensor]) -> bool:
         and type(x) in _PLAIN
         and all(type(weight) in _PLAIN for weight in weights)
         and not torch._C._len_torch_dispatch_stack()
-        and not torch._C._autograd._profiler_enabled()
+        and not torch.autograd._profiler_enabled()  # pyright: ignore[reportPrivateImportUsage]
     )
 
 
