@@ -209,6 +209,7 @@ void multiply_tile(const Packed<Byte, G, V>& right, Index tile, const RoundedRow
                 const Index unit = right.first_unit(tile) + vector * lanes<float>;
                 const int width = lanes_before<float>(unit, right.units);
                 start(first + row, unit, width, products);
+#pragma GCC unroll 4
                 for (int gate = 0; gate < G; ++gate, sum += lanes<float>, scale += lanes<float>) {
                     float* const to = products + (apart + gate) * lanes<float>;
                     const auto exact = __builtin_convertvector(load_sums(sum), Vector<float>);
