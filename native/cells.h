@@ -8,15 +8,15 @@
 namespace gatewise::GATEWISE_ISA {
 
 template <class F>
-ForwardCell<F> lstm_forward(const Forward<Sum<F>>&);
+ForwardCell<F> lstm_forward(const ForwardOf<F>&);
 template <class F>
 BackwardCell<F> lstm_backward(const BackwardScan<Sum<F>>&);
 template <class F>
-ForwardCell<F> gru_forward(const Forward<Sum<F>>&);
+ForwardCell<F> gru_forward(const ForwardOf<F>&);
 template <class F>
 BackwardCell<F> gru_backward(const BackwardScan<Sum<F>>&);
 template <class F>
-ForwardCell<F> simple_rnn_forward(const Forward<Sum<F>>&);
+ForwardCell<F> simple_rnn_forward(const ForwardOf<F>&);
 template <class F>
 BackwardCell<F> simple_rnn_backward(const BackwardScan<Sum<F>>&);
 

@@ -37,13 +37,25 @@ struct ForwardRows {
     Upcoming* upcoming;
 };
 
+// A forward pass with weights that are factors of this kind.
+template <class F>
+struct ForwardCall {
+    using Type = Forward<Sum<F>>;
+};
+template <class F>
+using ForwardOf = typename ForwardCall<F>::Type;
+
+// Whether x and h may be one row of a product.
+template <class F>
+inline constexpr bool joins = true;
+
 // Whether x is multiplied in each step, beside h, by one matrix of W above U, or for many steps at
 // a time, ahead of them. Beside it, the sums never leave the registers; ahead of it, W is read once
 // for many steps, which counts where it is too large for the caches or serves a single row. The
 // bits are the same.
 template <class CellType>
 GATEWISE_INLINE bool takes_input_beside(const Layer& layer) {
-    if constexpr (!CellType::may_take_input) {
+    if constexpr (!CellType::may_take_input || !joins<typename CellType::Factor>) {
         return false;
     } else {
         using F = typename CellType::Factor;
@@ -69,6 +81,17 @@ void pack_step(const Packed<F, G, V>& to, const Forward<Sum<F>>& call, Member me
     pack(to, above, to.depth, call.U, units, member);
 }
 
+template <class F, int V>
+void pack_input(const Packed<F, 1, V>& to, const Forward<Sum<F>>& call, Member member) {
+    pack(to, call.W, 0, member);
+}
+
+// U by itself, all gates side by side.
+template <class F, int V>
+void pack_recurrent(const Packed<F, 1, V>& to, const Forward<Sum<F>>& call, Member member) {
+    pack(to, call.U, 0, member);
+}
+
 // Fills (GH) with all that does not depend on x or h.
 template <class S>
 void fill_bias(const Forward<S>& call, S* to) {
@@ -85,15 +108,15 @@ void fill_bias(const Forward<S>& call, S* to) {
 template <class F>
 struct InputProduct {
     using S = Sum<F>;
-    using Call = Forward<S>;
+    using Call = ForwardOf<F>;
 
-    const Forward<S>& call;
+    const Call& call;
     const bool beside;
     PlainBuffer<F> W;
     Buffer<S> bias;  // (GH)
     Buffer<S> gain;  // (GH), with layer_norm
 
-    InputProduct(const Forward<S>& forward, bool input_beside)
+    InputProduct(const Call& forward, bool input_beside)
         : call(forward),
           beside(input_beside),
           W(beside ? 0 : forward.layer.inputs, gates_of(forward.layer.cell) * forward.layer.units),
@@ -101,7 +124,7 @@ struct InputProduct {
           gain(forward.layer.layer_norm ? gates_of(forward.layer.cell) * forward.layer.units : 0) {}
 
     void pack(Member member) const {
-        if (!beside) gatewise::GATEWISE_ISA::pack(*W, call.W, 0, member);
+        if (!beside) pack_input(*W, call, member);
         if (member.index != 0) return;
         fill_bias(call, bias.data());
         if (call.layer.layer_norm) {
@@ -111,7 +134,8 @@ struct InputProduct {
     }
 
     void multiply(const S* const* x, S* const* product, Index count, const Place& place) const {
-        gatewise::GATEWISE_ISA::multiply(
+        using gatewise::GATEWISE_ISA::multiply;
+        multiply(
             *W, Rows<S>{x, count},
             [&](Index, Index column, int width, S* sums) {
                 store(sums,
@@ -145,11 +169,12 @@ struct InputProduct {
     }
 };
 
-// Input is what multiplies x by W ahead of the steps.
-template <class S, class CellType, class Input = InputProduct<typename CellType::Factor>>
+template <class S, class CellType>
 class ForwardLoop {
+    using Factor = typename CellType::Factor;
+
 public:
-    ForwardLoop(const typename Input::Call& call, const CellType& cell)
+    ForwardLoop(const ForwardOf<Factor>& call, const CellType& cell)
         : call_(call),
           cell_(cell),
           gates_(gates_of(call.layer.cell)),
@@ -287,9 +312,7 @@ private:
             }
         }
         input_.multiply(x, products, count, place);
-        if constexpr (requires(S* row) { input_.normalize(row, row); }) {
-            if (call_.layer.layer_norm) normalize_inputs(place, first, last);
-        }
+        if (call_.layer.layer_norm) normalize_inputs(place, first, last);
         place.crew.barrier();
     }
 
@@ -354,7 +377,7 @@ private:
     const Index gates_;
     const Slices slices_;
     const Index rows_;
-    const Input input_;
+    const InputProduct<Factor> input_;
     const Index chunk_;
     const Buffer<S> products_;          // (slices, chunk, rows, GH), where the gates are not wanted
     const Buffer<S> seen_;              // (slices, rows, P): h with dropout

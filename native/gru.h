@@ -91,7 +91,7 @@ class GruAfterForward final : public AnyForward<F> {
     using S = Sum<F>;
 
 public:
-    GruAfterForward(const Forward<S>& call, Activations activations)
+    GruAfterForward(const ForwardOf<F>& call, Activations activations)
         : activations_(activations),
           call_(call),
           U_(depth_of_step<GruAfterForward>(call), call.layer.units),
@@ -143,7 +143,7 @@ private:
     }
 
     [[no_unique_address]] const Activations activations_;
-    const Forward<S>& call_;
+    const ForwardOf<F>& call_;
     const PackedBuffer<F, 3, 1> U_;
     const Buffer<S> bias_;  // (H): b'_h
 };
@@ -197,7 +197,7 @@ class GruBeforeForward final : public AnyForward<F> {
     using S = Sum<F>;
 
 public:
-    GruBeforeForward(const Forward<S>& call, Activations activations)
+    GruBeforeForward(const ForwardOf<F>& call, Activations activations)
         : activations_(activations),
           call_(call),
           rows_(slices_of(call).most_rows()),
@@ -256,7 +256,7 @@ private:
     }
 
     [[no_unique_address]] const Activations activations_;
-    const Forward<S>& call_;
+    const ForwardOf<F>& call_;
     const Index rows_;
     const PackedBuffer<F, 2, 2> U_gates_;
     const PlainBuffer<F> U_candidate_;

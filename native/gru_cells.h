@@ -8,7 +8,7 @@
 namespace gatewise::GATEWISE_ISA {
 
 template <class F>
-ForwardCell<F> gru_forward(const Forward<Sum<F>>& call) {
+ForwardCell<F> gru_forward(const ForwardOf<F>& call) {
     return with_activations(call.layer, [&](auto activations) -> ForwardCell<F> {
         using Activations = decltype(activations);
         if (call.layer.layer_norm)

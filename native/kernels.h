@@ -258,16 +258,17 @@ template <class S>
 struct Stream;
 
 // A matrix of 8-bit integers, -127 to 127, with a scale for each column: element (row, column)
-// stands for data[row * GH + column] * scale[column].
+// stands for data[row * columns + column] * scale[column].
 struct Int8Matrix {
-    const std::int8_t* data;  // (depth, GH)
-    const float* scale;       // (GH)
+    const std::int8_t* data;  // (depth, columns)
+    const float* scale;       // (columns)
 };
 
-// A forward pass without gates, saved or the base's W and U: those are null.
+// A forward pass without gates or saved, whose W, U and projection are these: the base's are null.
 struct Int8Forward : Forward<float> {
-    Int8Matrix int8_W;  // (I, GH)
-    Int8Matrix int8_U;  // (H, GH)
+    Int8Matrix int8_W;           // (I, GH)
+    Int8Matrix int8_U;           // (P, GH)
+    Int8Matrix int8_projection;  // (H, P), of a projected layer
 };
 
 // One instruction set's kernels for weights of 8 bits; see `Kernels` for the meaning of each.

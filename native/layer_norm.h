@@ -18,7 +18,7 @@ class NormalizedForward final : public AnyForward<F> {
     using S = Sum<F>;
 
 public:
-    NormalizedForward(const Forward<S>& call, Activations activations)
+    NormalizedForward(const ForwardOf<F>& call, Activations activations)
         : call_(call),
           update_{activations, Options(call.layer, call.options), call.layer.units},
           U_(call.layer.outputs, columns()),
@@ -31,7 +31,7 @@ public:
           cell_bias_(call.layer.units) {}
 
     void pack(Member member) const override {
-        gatewise::GATEWISE_ISA::pack(*U_, call_.U, 0, member);
+        pack_recurrent(*U_, call_, member);
         if (member.index != 0) return;
         copy(gain_.data(), call_.options.norm.recurrent_gain, columns());
         copy(cell_gain_.data(), call_.options.norm.cell_gain, call_.layer.units);
@@ -96,7 +96,7 @@ private:
         clear(line + 3, 13);
     }
 
-    const Forward<S>& call_;
+    const ForwardOf<F>& call_;
     const LstmUpdate<S, Activations, Options> update_;
     const PlainBuffer<F> U_;
     const Slices slices_;

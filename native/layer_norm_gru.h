@@ -17,7 +17,7 @@ class NormalizedGruForward final : public AnyForward<F> {
     using S = Sum<F>;
 
 public:
-    NormalizedGruForward(const Forward<S>& call, Activations activations)
+    NormalizedGruForward(const ForwardOf<F>& call, Activations activations)
         : activations_(activations),
           call_(call),
           rows_(slices_of(call).most_rows()),
@@ -28,7 +28,7 @@ public:
 
     void pack(Member member) const override {
         const Index H = call_.layer.units;
-        gatewise::GATEWISE_ISA::pack(*U_, call_.U, 0, member);
+        pack_recurrent(*U_, call_, member);
         if (member.index != 0) return;
         copy(gain_.data(), call_.options.norm.recurrent_gain, 3 * H);
         if (call_.bias) {
@@ -83,7 +83,7 @@ private:
     }
 
     [[no_unique_address]] const Activations activations_;
-    const Forward<S>& call_;
+    const ForwardOf<F>& call_;
     const Index rows_;
     const PlainBuffer<F> U_;
     const Buffer<S> recurrent_;  // (slices, rows, 3H): h U

@@ -83,7 +83,7 @@ class LstmForward final : public AnyForward<F> {
     using At = LstmPlaces<Options>;
 
 public:
-    LstmForward(const Forward<S>& call, Activations activations)
+    LstmForward(const ForwardOf<F>& call, Activations activations)
         : update_{activations, Options(call.layer, call.options), call.layer.units},
           call_(call),
           U_(depth_of_step<LstmForward>(call), call.layer.units) {}
@@ -108,7 +108,7 @@ public:
 
 private:
     const LstmUpdate<S, Activations, Options> update_;
-    const Forward<S>& call_;
+    const ForwardOf<F>& call_;
     const PackedBuffer<F, At::gates, 1> U_;
 };
 

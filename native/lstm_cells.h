@@ -34,7 +34,7 @@ GATEWISE_INLINE auto with_parts(const Layer& layer, const Options<S>& options, c
 }
 
 template <class F>
-ForwardCell<F> unprojected_forward(const Forward<Sum<F>>& call) {
+ForwardCell<F> unprojected_forward(const ForwardOf<F>& call) {
     using S = Sum<F>;
     if (call.layer.layer_norm) {
         return with_parts<S, false>(
@@ -72,7 +72,7 @@ BackwardCell<F> unprojected_backward(const BackwardScan<Sum<F>>& call) {
 }
 
 template <class F>
-ForwardCell<F> lstm_forward(const Forward<Sum<F>>& call) {
+ForwardCell<F> lstm_forward(const ForwardOf<F>& call) {
     ForwardCell<F> cell = unprojected_forward<F>(call);
     if (!call.layer.projected) return cell;
     return std::make_unique<ProjectedForward<F>>(call, std::move(cell));

@@ -11,7 +11,7 @@
 namespace gatewise::GATEWISE_ISA {
 
 template <class F>
-ForwardCell<F> forward_cell(const Forward<Sum<F>>& call) {
+ForwardCell<F> forward_cell(const ForwardOf<F>& call) {
     switch (call.layer.cell) {
         case Cell::lstm:
         case Cell::cifg: return lstm_forward<F>(call);
@@ -35,7 +35,7 @@ BackwardCell<F> backward_cell(const BackwardScan<Sum<F>>& call) {
 }
 
 template <class F>
-void run_forward(const Forward<Sum<F>>& call) {
+void run_forward(const ForwardOf<F>& call) {
     const ForwardCell<F> cell = forward_cell<F>(call);
     ForwardLoop(call, *cell).run();
 }
@@ -53,7 +53,7 @@ void weight_gradient_of(const WeightGradient<Sum<F>>& call) {
 }
 
 template <class F>
-Stream<Sum<F>>* open_stream(const Forward<Sum<F>>& call) {
+Stream<Sum<F>>* open_stream(const ForwardOf<F>& call) {
     OpenStream<Sum<F>>* const stream = new CellStream<F>(call, forward_cell<F>);
     return reinterpret_cast<Stream<Sum<F>>*>(stream);
 }

@@ -14,12 +14,17 @@
 
 namespace gatewise::GATEWISE_ISA {
 
+template <class F, int V>
+void pack_projection(const Packed<F, 1, V>& to, const Forward<Sum<F>>& call, Member member) {
+    pack(to, call.options.projection, 0, member);
+}
+
 template <class F>
 class ProjectedForward final : public AnyForward<F> {
     using S = Sum<F>;
 
 public:
-    ProjectedForward(const Forward<S>& call, ForwardCell<F> cell)
+    ProjectedForward(const ForwardOf<F>& call, ForwardCell<F> cell)
         : call_(call),
           cell_(std::move(cell)),
           slices_(slices_of(call)),
@@ -31,7 +36,7 @@ public:
 
     void pack(Member member) const override {
         cell_->pack(member);
-        gatewise::GATEWISE_ISA::pack(*projection_, call_.options.projection, 0, member);
+        pack_projection(*projection_, call_, member);
     }
 
     void step(const Place& place, const ForwardRows<S>& rows) const override {
@@ -59,7 +64,7 @@ public:
     }
 
 private:
-    const Forward<S>& call_;
+    const ForwardOf<F>& call_;
     const ForwardCell<F> cell_;
     const Slices slices_;
     const Index rows_;

@@ -12,7 +12,7 @@ class SimpleRnnForward final : public AnyForward<F> {
     using S = Sum<F>;
 
 public:
-    SimpleRnnForward(const Forward<S>& call, Activations activations)
+    SimpleRnnForward(const ForwardOf<F>& call, Activations activations)
         : activations_(activations),
           call_(call),
           U_(depth_of_step<SimpleRnnForward>(call), call.layer.units) {}
@@ -37,7 +37,7 @@ public:
 
 private:
     [[no_unique_address]] const Activations activations_;
-    const Forward<S>& call_;
+    const ForwardOf<F>& call_;
     const PlainBuffer<F> U_;
 };
 
@@ -82,7 +82,7 @@ private:
 };
 
 template <class F>
-ForwardCell<F> simple_rnn_forward(const Forward<Sum<F>>& call) {
+ForwardCell<F> simple_rnn_forward(const ForwardOf<F>& call) {
     return with_activations(call.layer, [&](auto activations) -> ForwardCell<F> {
         return std::make_unique<SimpleRnnForward<F, decltype(activations)>>(call, activations);
     });

@@ -20,11 +20,11 @@ public:
     virtual void step(const StreamStep<S>&) = 0;
 };
 
-// F is what the cell's products multiply, Input what multiplies x by W.
-template <class F, class Input = InputProduct<F>>
+// F is what the cell's products multiply.
+template <class F>
 class CellStream final : public OpenStream<Sum<F>> {
     using S = Sum<F>;
-    using Call = typename Input::Call;
+    using Call = ForwardOf<F>;
 
 public:
     CellStream(const Call& call, ForwardCell<F> (*make)(const Call&))
@@ -43,7 +43,7 @@ public:
 private:
     Call call_;  // the cell and the loop refer to it
     const ForwardCell<F> cell_;
-    const ForwardLoop<S, AnyForward<F>, Input> loop_;
+    const ForwardLoop<S, AnyForward<F>> loop_;
 };
 
 }  // namespace gatewise::GATEWISE_ISA

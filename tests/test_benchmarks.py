@@ -151,3 +151,23 @@ def test_int8(tmp_path: Path):
     ]
     assert all(row["int8_ms"] > 0 and 0 < row["off"] < 0.1 for row in rows)
     assert len(printed) == 1 + len(rows)
+
+
+def test_int8_with_options(tmp_path: Path):
+    if not cpu.available():
+        pytest.skip(cpu.unavailable_reason())
+    target = tmp_path / "int8.json"
+    small = ["--quick", "--cell", "lstm", "--units", "20", "--options", "--json", str(target)]
+    _run("int8.py", *small)
+    rows = json.loads(target.read_text())["rows"]
+    options = ["peephole", "coupled_gates", "cell_clip", "zoneout", "projection", "layer_norm"]
+    assert [row["option"] for row in rows] == [name for name in (*options, "all") for _ in range(3)]
+    assert all(row["int8_ms"] > 0 and row["off"] > 0 for row in rows)
+
+
+def test_int8_projection(tmp_path: Path):
+    target = tmp_path / "projection.json"
+    printed = _run("int8_projection.py", "--quick", "--json", str(target)).splitlines()
+    rows = json.loads(target.read_text())
+    assert len(printed) == 1 + len(rows) == 3
+    assert all(row["off"][0] == 0 < min(row["off"][1:]) for row in rows)

@@ -66,6 +66,28 @@ def test_int8_beside_float32_on_a_model_and_data(gatewise, trained, files) -> No
     assert [line.split()[0] for line in lines[11:]] == ["one", "batch"]
 
 
+def test_int8_of_a_model_with_options(gatewise, train_sensors, files, tmp_path) -> None:
+    program = tmp_path / "mine.py"
+    program.write_text(
+        "from gatewise import Sequential\n"
+        "from gatewise.layers import LSTM, Bidirectional, Dense\n"
+        "def made(features, outputs):\n"
+        "    layer = LSTM(12, peephole=True, cell_clip=5.0, zoneout=0.05, projection=6,\n"
+        "                 layer_norm=True, input_shape=(None, features))\n"
+        "    return Sequential([Bidirectional(layer), Dense(outputs)])\n"
+    )
+    out = tmp_path / "run"
+    words = [word for word in train_sensors if word not in ("--units", 8)]
+    result = gatewise(*words, "--model", f"{program}:made", "--epochs", 2, "--out", out)
+    assert result.exit_code == 0, result.output
+    result = gatewise("bench", "--int8", out, files / "sensors.csv", "--rounds", 2, "--json")
+    content = json.loads(result.output)
+    assert content["int8_bytes"] < 0.8 * content["float32_bytes"]  # its gains weigh much
+    assert 0 < content["largest_difference"] < 0.05 * content["largest_output"]
+    if cpu.available():
+        assert "weights of 8 bits" in content["kernel"] and "native" in content["kernel"]
+
+
 def test_int8_as_json(gatewise, trained, files) -> None:
     arguments = ("--int8", trained, files / "sensors.csv", "--rounds", 2, "--threads", 1)
     content = json.loads(gatewise("bench", *arguments, "--json").output)

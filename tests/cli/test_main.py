@@ -87,6 +87,13 @@ def test_interruption_has_a_word_and_exit_130(run_demo):
             "Error: Text 0 (' ') has no word in it. Give at least one word.",
         ),
         (["demo", "--seed", "x"], "Invalid value for '--seed'"),
+        (
+            ["train", "japanese-vowels", "--precision", "float16"],
+            "Error: Invalid value for '--precision': 'float16' is not one of 'float32', 'float64', "
+            "'bfloat16'.",
+        ),
+        (["data", "japanese-vowels", "--task", "x"], "Invalid value for '--task': 'x' is not one"),
+        (["bench", "--precision", "x"], "Invalid value for '--precision': 'x' is not one"),
         (["dmo"], "No such command 'dmo'"),
     ],
 )
@@ -123,3 +130,4 @@ def test_the_shell_completes_commands_and_options():
 
     assert "train" in completions("gatewise tr").split()
     assert "--horizon" in completions("gatewise train --ho").split()
+    assert completions("gatewise train --precision f").split() == ["float32", "float64"]

@@ -7,25 +7,56 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from gatewise.cells import Specification
-from gatewise.cells.int8 import quantize_columns
+from gatewise.cells import Noise, Specification
+from gatewise.cells.int8 import QuantizedMatrix, quantize_columns
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels import Request, cpu, recording
 from gatewise.kernels.int8 import Int8Weights, choose_int8, recurrent_int8
 
 pytestmark = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
 
-SPECIFICATIONS = [
-    Specification("lstm"),
-    Specification("gru"),
-    Specification("gru", reset_after=False),
-    Specification("simple_rnn"),
-    Specification("lstm", "relu", "hard_sigmoid"),
+
+class Case(NamedTuple):
+    """A cell, and whether a share of its states stays as it was."""
+
+    specification: Specification
+    zoneout: bool = False
+
+    def __str__(self) -> str:
+        return self.specification.encode() + (" zoneout" if self.zoneout else "")
+
+
+CASES = [
+    Case(Specification("lstm")),
+    Case(Specification("gru")),
+    Case(Specification("gru", reset_after=False)),
+    Case(Specification("simple_rnn")),
+    Case(Specification("lstm", "relu", "hard_sigmoid")),
+    Case(Specification("lstm", peephole=True)),
+    Case(Specification("cifg")),
+    Case(Specification("lstm", cell_clip=0.3)),
+    Case(Specification("lstm"), zoneout=True),
+    Case(Specification("lstm", projection=True)),
+    Case(Specification("lstm", layer_norm=True)),
+    Case(Specification("lstm", projection=True, layer_norm=True)),
+    Case(
+        Specification("lstm", peephole=True, cell_clip=0.3, projection=True, layer_norm=True),
+        zoneout=True,
+    ),
+    Case(
+        Specification("cifg", "softsign", peephole=True, projection=True, layer_norm=True),
+        zoneout=True,
+    ),
+    Case(Specification("gru"), zoneout=True),
+    Case(Specification("gru", reset_after=False), zoneout=True),
+    Case(Specification("gru", layer_norm=True)),
+    Case(Specification("simple_rnn"), zoneout=True),
 ]
 # B, T, I, H: a row alone, more rows than are multiplied at once, odd units.
 SIZES = [
@@ -36,7 +67,7 @@ SIZES = [
     (7, 4, 130, 70),
     (1, 6, 9, 129),
 ]
-each_cell = pytest.mark.parametrize("specification", SPECIFICATIONS, ids=Specification.encode)
+each_case = pytest.mark.parametrize("case", CASES, ids=str)
 each_size = pytest.mark.parametrize("sizes", SIZES, ids=str)
 
 
@@ -49,7 +80,7 @@ class Problem:
     weights: Int8Weights
     state: list[Tensor]
     mask: Tensor | None
-    dropout: Tensor | None
+    noise: Noise
 
     def run(self, kernel: str = "cpu") -> tuple[Tensor, tuple[Tensor, ...]]:
         return recurrent_int8(
@@ -58,42 +89,73 @@ class Problem:
             self.state,
             specification=self.specification,
             mask=self.mask,
-            recurrent_dropout=self.dropout,
+            noise=self.noise,
             kernel=kernel,
         )
 
     def at(self, part: slice, state: list[Tensor]) -> Problem:
         """Return the problem of some time steps that go on from a state."""
         mask = None if self.mask is None else self.mask[:, part]
-        return replace(self, x=self.x[:, part], state=state, mask=mask)
+        noise = self.noise.piece(part.start, part.stop)
+        return replace(self, x=self.x[:, part], state=state, mask=mask, noise=noise)
 
 
 def make_problem(
-    specification: Specification,
+    case: Case,
     sizes: tuple[int, int, int, int],
     *,
     masked: bool = False,
     bias: bool = True,
 ) -> Problem:
-    random = torch.Generator().manual_seed(4)
+    specification, random = case.specification, torch.Generator().manual_seed(4)
     batch, time, inputs, units = sizes
+    hidden = max(1, units // 3) if specification.projection else units
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random)
 
     columns = len(specification.gates) * units
     W = quantize_columns(normal(inputs, columns) / inputs**0.5)
-    U = quantize_columns(normal(units, columns) / units**0.5)
+    U = quantize_columns(normal(hidden, columns) / units**0.5)
     b = normal(*((2, columns) if specification.two_biases else (columns,))) if bias else None
-    x, mask, dropout = normal(batch, time, inputs), None, None
+    shapes = {
+        "peephole": (len(specification.peepholes), units),
+        **dict.fromkeys(("input_gain", "recurrent_gain"), (columns,)),
+        **dict.fromkeys(("cell_gain", "cell_bias"), (units,)),
+    }
+    extra = specification.extra_weights
+    further = {name: normal(*shapes[name]) for name in extra if name in shapes}
+    if specification.projection:
+        P = quantize_columns(normal(units, hidden) / units**0.5)
+        further |= {"projection": P[0], "projection_scale": P[1]}
+    x, mask, dropout, zones = normal(batch, time, inputs), None, None, []
     if masked:
         mask = torch.rand(batch, time, generator=random) > 0.4
         mask[0] = False
         mask[-1, : time // 2] = False
         x[~mask] = float("nan")
-        dropout = (normal(batch, units) > -0.5).float() / 0.7
-    state = [normal(batch, units) / 2 for _ in specification.states]
-    return Problem(specification, x, Int8Weights(*W, *U, b), state, mask, dropout)
+        dropout = (normal(batch, hidden) > -0.5).float() / 0.7
+    widths = (hidden, units)[: len(specification.states)]
+    if case.zoneout:
+        zones = [torch.rand(batch, time, width, generator=random) for width in widths]
+    state = [normal(batch, width) / 2 for width in widths]
+    weights = Int8Weights(*W, *U, b, **further)
+    return Problem(specification, x, weights, state, mask, Noise(dropout, *zones))
+
+
+def turned(weights: Int8Weights) -> float:
+    """How far one number of a projected h moves where the rounding of one factor turns."""
+    if weights.projection is None or weights.projection_scale is None:
+        return 0.0
+    return (weights.projection.abs() * weights.projection_scale).max().item() / 127
+
+
+def assert_near(found: Tensor, expected: Tensor, turned: float) -> None:
+    """Equal but for the last bits; a row in a hundred may hold a turned rounding."""
+    off = (found - expected).abs()
+    near = (off <= 1e-6 + 2e-6 * expected.abs()).flatten(end_dim=-2).all(-1)
+    assert (~near).sum() <= (len(near) // 100 + 1 if turned else 0), off.max()
+    assert off.max() <= max(turned, 1e-6 + 2e-6 * expected.abs().max().item())
 
 
 @pytest.fixture(autouse=True)
@@ -145,51 +207,55 @@ def test_the_sums_are_exact(sizes: tuple[int, int, int], extreme: bool) -> None:
     assert torch.equal(found[:, 0], (x[:, 0] @ W).float() + (h @ U).float())
 
 
-@each_cell
+@each_case
 @each_size
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_every_step_is_the_equations(
-    specification: Specification, sizes: tuple[int, int, int, int], masked: bool, reverse: bool
+    case: Case, sizes: tuple[int, int, int, int], masked: bool, reverse: bool
 ) -> None:
     """From the same state: a last bit of h may turn a rounding, so the steps are compared apart."""
-    whole = make_problem(
-        replace(specification, reverse=reverse), sizes, masked=masked, bias=not masked
-    )
+    case = case._replace(specification=replace(case.specification, reverse=reverse))
+    whole = make_problem(case, sizes, masked=masked, bias=not masked)
     outputs, final_state = whole.run()
     steps, state = range(sizes[1]), whole.state
     for t in reversed(steps) if reverse else steps:
         step = whole.at(slice(t, t + 1), state)
         expected, expected_state = step.run("reference")
         found, state = step.run()
-        torch.testing.assert_close(found, expected, rtol=2e-6, atol=1e-6)
+        assert_near(found, expected, turned(step.weights))
         for one, other in zip(state, expected_state, strict=True):
-            torch.testing.assert_close(one, other, rtol=2e-6, atol=1e-6)
+            assert_near(one, other, turned(step.weights))
         assert torch.equal(outputs[:, t : t + 1], found)
         state = list(state)
     for one, other in zip(final_state, state, strict=True):
         assert torch.equal(one, other)
 
 
-@each_cell
-def test_weights_that_are_integers_already_give_what_float32_gives(
-    specification: Specification,
-) -> None:
+@each_case
+def test_weights_that_are_integers_already_give_what_float32_gives(case: Case) -> None:
     """Where nothing but h is rounded, int8 is within that rounding of the operator of floats."""
     from gatewise.kernels import recurrent
 
-    problem = make_problem(specification, (5, 1, 12, 40))
+    problem = make_problem(case, (5, 1, 12, 40))
     problem.x = torch.round(problem.x * 20)
     problem.x[..., 0] = 127.0
     problem.state = [torch.zeros_like(state) for state in problem.state]
-    kernel, scale, recurrent_kernel, recurrent_scale, bias = problem.weights
-    floats = [kernel * scale, recurrent_kernel * recurrent_scale, bias]
-    expected, _ = recurrent(problem.x, floats, problem.state, specification=specification)
-    torch.testing.assert_close(problem.run()[0], expected, rtol=2e-5, atol=2e-5)
+    floats = [
+        weight.integers * weight.scales if isinstance(weight, QuantizedMatrix) else weight
+        for weight in problem.weights.of_cell(case.specification)
+    ]
+    expected, _ = recurrent(
+        problem.x, floats, problem.state, specification=case.specification, noise=problem.noise
+    )
+    off = 2e-5
+    if problem.weights.projection is not None:  # multiplies numbers below one, rounded by 1/254
+        off += (floats[-1 - 4 * case.specification.layer_norm].abs().sum(0) / 254).max().item()
+    torch.testing.assert_close(problem.run()[0], expected, rtol=2e-5, atol=off)
 
 
 def test_a_row_that_is_not_finite_leaves_the_others_alone() -> None:
-    problem = make_problem(Specification("lstm"), (4, 3, 9, 21))
+    problem = make_problem(Case(Specification("lstm")), (4, 3, 9, 21))
     clean, _ = problem.run()
     problem.x[1, 1, 2], problem.x[3, 2, 8] = float("nan"), float("-inf")
     found, _ = problem.run()
@@ -199,7 +265,7 @@ def test_a_row_that_is_not_finite_leaves_the_others_alone() -> None:
 
 
 def test_rows_next_to_zero_count_as_zero() -> None:
-    problem = make_problem(Specification("gru"), (2, 1, 9, 21))
+    problem = make_problem(Case(Specification("gru")), (2, 1, 9, 21))
     problem.x = torch.full_like(problem.x, 1e-37)
     found, _ = problem.run()
     problem.x = torch.zeros_like(problem.x)
@@ -209,12 +275,12 @@ def test_rows_next_to_zero_count_as_zero() -> None:
 # The promised bits
 
 
-@each_cell
+@each_case
 @pytest.mark.parametrize("sizes", [(11, 12, 40, 70), (5, 4, 30, 650)], ids=str)
 def test_any_number_of_threads_gives_the_same_bits(
-    specification: Specification, sizes: tuple[int, int, int, int], threads: None
+    case: Case, sizes: tuple[int, int, int, int], threads: None
 ) -> None:
-    problem = make_problem(specification, sizes, masked=True)
+    problem = make_problem(case, sizes, masked=True)
     torch.set_num_threads(1)
     expected = problem.run()
     for count in (2, 3, 5):
@@ -222,11 +288,11 @@ def test_any_number_of_threads_gives_the_same_bits(
         assert_same_bits(problem.run(), expected)
 
 
-@each_cell
-def test_a_row_is_the_same_alone(specification: Specification) -> None:
-    problem = make_problem(specification, (29, 5, 9, 37), masked=True)
+@each_case
+def test_a_row_is_the_same_alone(case: Case) -> None:
+    problem = make_problem(case, (29, 5, 9, 37), masked=True)
     whole, _ = problem.run()
-    assert problem.mask is not None and problem.dropout is not None
+    assert problem.mask is not None
     for row in (1, 7, 28):
         one = slice(row, row + 1)
         alone = replace(
@@ -234,13 +300,24 @@ def test_a_row_is_the_same_alone(specification: Specification) -> None:
             x=problem.x[one],
             state=[state[one] for state in problem.state],
             mask=problem.mask[one],
-            dropout=problem.dropout[one],
+            noise=problem.noise.rows(one),
         )
         assert torch.equal(alone.run()[0], whole[one])
 
 
+@each_case
+def test_a_series_in_pieces_has_the_bits_of_the_whole(case: Case) -> None:
+    problem = make_problem(case, (3, 11, 9, 37), masked=True)
+    outputs, final_state = problem.run()
+    pieces, state = [], problem.state
+    for start, stop in ((0, 1), (1, 6), (6, 11)):
+        piece, found = problem.at(slice(start, stop), state).run()
+        pieces, state = [*pieces, piece], list(found)
+    assert_same_bits((torch.cat(pieces, 1), tuple(state)), (outputs, final_state))
+
+
 def test_strides_and_layouts_do_not_matter() -> None:
-    problem = make_problem(Specification("lstm"), (3, 4, 5, 17))
+    problem = make_problem(Case(Specification("lstm")), (3, 4, 5, 17))
     expected = problem.run()
     kernel = problem.weights.kernel
     spread = torch.zeros(5, 2 * kernel.shape[1], dtype=torch.int8)[:, ::2]
@@ -326,14 +403,10 @@ def test_a_cell_with_further_options_is_refused() -> None:
     assert choose_int8(request).kernel == "cpu"
     with pytest.raises(UnsupportedError, match=r"this cell has clip=3\.0\. Leave it in float32"):
         choose_int8(replace(request, specification=Clipped("lstm", clip=3.0)))
-    for option in ("projection", "layer_norm"):
-        specification = Specification("lstm", **{option: True})
-        with pytest.raises(UnsupportedError, match=f"this cell has {option}=True. Leave it"):
-            choose_int8(replace(request, specification=specification))
 
 
 def test_the_way_back_is_refused_with_the_reason() -> None:
-    problem = make_problem(Specification("gru"), (2, 3, 4, 5))
+    problem = make_problem(Case(Specification("gru")), (2, 3, 4, 5))
     problem.x.requires_grad_()
     outputs, _ = problem.run()
     with pytest.raises(UnsupportedError, match="rounding has no gradient"):
@@ -341,13 +414,13 @@ def test_the_way_back_is_refused_with_the_reason() -> None:
 
 
 def test_looking_inside_is_refused_with_the_reason() -> None:
-    problem = make_problem(Specification("gru"), (2, 3, 4, 5))
+    problem = make_problem(Case(Specification("gru")), (2, 3, 4, 5))
     with recording(), pytest.raises(UnsupportedError, match="as it was before quantize"):
         problem.run()
 
 
 def test_scales_of_another_type_are_refused() -> None:
-    problem = make_problem(Specification("gru"), (2, 3, 4, 5))
+    problem = make_problem(Case(Specification("gru")), (2, 3, 4, 5))
     problem.weights = problem.weights._replace(kernel_scale=problem.weights.kernel_scale.double())
     with pytest.raises(InputError, match=r"model\.float\(\)"):
         problem.run()

@@ -19,6 +19,27 @@ CELLS = {
     "gru": (GRU, {}),
     "gru before": (GRU, {"reset_after": False}),
     "simple rnn": (SimpleRNN, {}),
+    "lstm peephole": (LSTM, {"peephole": True}),
+    "lstm coupled": (LSTM, {"coupled_gates": True}),
+    "lstm clipped": (LSTM, {"cell_clip": 0.4}),
+    "lstm zoneout": (LSTM, {"zoneout": (0.1, 0.3)}),
+    "lstm weight dropout": (LSTM, {"weight_dropout": 0.4}),
+    "lstm projected": (LSTM, {"projection": 8}),
+    "lstm normalized": (LSTM, {"layer_norm": True}),
+    "lstm all": (
+        LSTM,
+        {
+            "peephole": True,
+            "coupled_gates": True,
+            "cell_clip": 2.0,
+            "zoneout": (0.1, 0.2),
+            "weight_dropout": 0.3,
+            "projection": 8,
+            "layer_norm": True,
+        },
+    ),
+    "gru zoneout": (GRU, {"zoneout": 0.2, "weight_dropout": 0.3}),
+    "gru normalized": (GRU, {"layer_norm": True}),
 }
 each_cell = pytest.mark.parametrize("cell", CELLS)
 each_kernel = pytest.mark.parametrize("kernel", ["auto", "reference"])
@@ -96,7 +117,16 @@ def test_what_lies_in_the_padding_does_not_matter(cell: str) -> None:
             torch.testing.assert_close(found, alone)
 
 
-@pytest.mark.parametrize("options", [{"dropout": 0.5}, {"recurrent_dropout": 0.5}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dropout": 0.5},
+        {"recurrent_dropout": 0.5},
+        {"weight_dropout": 0.5},
+        {"zoneout": (0.3, 0.5)},
+        {"weight_dropout": 0.3, "recurrent_dropout": 0.3, "zoneout": 0.2, "projection": 8},
+    ],
+)
 def test_dropout_acts_as_in_a_layer_of_floats(options: dict[str, float]) -> None:
     layer, x = _layer("lstm", seed=5, **options), _series()
     twin = _layer("lstm", seed=5, **options)
@@ -104,6 +134,32 @@ def test_dropout_acts_as_in_a_layer_of_floats(options: dict[str, float]) -> None
     expected, found = twin(x, training=True).detach(), layer(x, training=True)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
     assert (layer(x) - found).abs().max() > 0.1
+
+
+def test_a_projection_becomes_integers_and_the_rest_stays() -> None:
+    layer = _layer("lstm all")
+    floats, count = layer.projection.detach().clone(), layer.count_params()
+    layer.quantize()
+    assert layer.count_params() == count
+    integers = {name for name, one in layer.named_parameters() if one.dtype == torch.int8}
+    assert integers == {"kernel", "recurrent_kernel", "projection"}
+    scale = layer.projection_scale
+    assert scale.shape == (8,) and "projection_scale" in layer.state_dict()
+    assert (layer.projection * scale - floats).abs().max() <= scale.max() / 2
+
+
+@pytest.mark.parametrize("cell", ["lstm all", "gru zoneout"])
+def test_both_directions_with_options(cell: str) -> None:
+    layer = Bidirectional(_layer(cell))
+    layer.build((None, None, 5))
+    x, mask = _series(4, 6), torch.arange(6) < torch.tensor([0, 2, 5, 6]).unsqueeze(1)
+    before = layer(x, mask=mask).detach()
+    for one in (layer.forward_layer, layer.backward_layer):
+        one.quantize()
+    found = layer(x, mask=mask)
+    assert 0 < (found - before).abs().max() < 0.05 * before.abs().max()
+    x[~mask] = float("nan")
+    assert torch.equal(layer(x, mask=mask), found)
 
 
 def test_weights_and_counts() -> None:
@@ -135,6 +191,7 @@ def test_the_choice_says_so() -> None:
         LSTM(4),
         Bidirectional(GRU(3, return_sequences=True)),
         RNN(LSTMCell(3)),
+        LSTM(4, name="lstm_all", peephole=True, cell_clip=3.0, projection=2, layer_norm=True),
     ],
     ids=lambda layer: layer.name,
 )

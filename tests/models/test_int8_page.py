@@ -11,4 +11,4 @@ def test_the_blocks_print_what_the_page_shows(
     run_page: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")  # the width of the summary
-    assert run_page("docs/int8.md") == 3
+    assert run_page("docs/int8.md") == 4

@@ -22,6 +22,7 @@ from gatewise.layers import GRU, LSTM, Bidirectional, Dense
 from gatewise.models import Sequential
 from gatewise.plots import (
     plot_attention,
+    plot_contributions,
     plot_forecast,
     plot_residuals,
     plot_text,
@@ -54,6 +55,16 @@ def drawn(figure) -> bytes:
 
 def texts(figure) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_weights_of_variants_are_drawn_by_name() -> None:
+    layer = LSTM(4, projection=2, layer_norm=True, peephole=True, input_shape=(None, 2))
+    model = Sequential([layer, Dense(1)])
+    model.compile(loss="mse", optimizer="sgd")
+    x = np.random.default_rng(0).normal(size=(3, 6, 2))
+    measure = measure_sharing(model, x, np.ones((3, 1)))
+    legend = plot_contributions(measure).axes[0].get_legend()
+    assert {"W", "p", "projection"} <= {text.get_text() for text in legend.get_texts()}
 
 
 def test_the_unrolled_network_has_one_box_of_weights_and_the_measured_parts(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from gatewise.cli import options
 from gatewise.cli.bench_int8 import bench_int8
+from gatewise.cli.choices import choice
 from gatewise.errors import InputError
 
 
@@ -30,8 +31,12 @@ def bench(
         typer.Option("--train/--inference", help="A training step, or the way forward alone."),
     ] = True,
     precision: Annotated[
-        Literal["float32", "bfloat16"],
-        typer.Option(help="Of our products; torch's layer is bfloat16 altogether."),
+        str,
+        choice(
+            "--precision",
+            ("float32", "bfloat16"),
+            help="Of our products; torch's layer is bfloat16 altogether.",
+        ),
     ] = "float32",
     threads: Annotated[
         int | None,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from gatewise.cli import options, showing
+from gatewise.cli.choices import choice
 from gatewise.cli.model_file import open_reading_model
 from gatewise.errors import InputError
 
-Part = Literal["train", "validation", "test", "all"]
+PARTS = ("train", "validation", "test", "all")
 
 
 def evaluate(
@@ -21,8 +22,8 @@ def evaluate(
     ],
     source: Annotated[str, typer.Argument(metavar="FILE", help="Raw data with labels.")],
     part: Annotated[
-        Part | None,
-        typer.Option(help="A part of data that name their parts; unless given, test."),
+        str | None,
+        choice("--part", PARTS, help="A part of data that name their parts; unless given, test."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-Task = Literal["classification", "tagging", "regression", "forecasting"]
-Missing = Literal["error", "forward-fill", "mask"]
-Unit = Literal["word", "character"]
+from gatewise.cli.choices import choice
 
 Series = Annotated[
     str | None,
@@ -26,10 +24,20 @@ PartColumn = Annotated[
     str | None,
     typer.Option("--part", help="The column that says train, validation, test.", metavar="COLUMN"),
 ]
-TextUnit = Annotated[Unit | None, typer.Option("--unit", help="What a text is made of.")]
-TaskOption = Annotated[Task | None, typer.Option("--task", help="Unless inferred, the task.")]
-MissingOption = Annotated[
-    Missing | None, typer.Option("--missing", help="What to do with missing numbers.")
+Unit = Annotated[
+    str | None, choice("--unit", ("word", "character"), help="What a text is made of.")
+]
+Task = Annotated[
+    str | None,
+    choice(
+        "--task",
+        ("classification", "tagging", "regression", "forecasting"),
+        help="Unless inferred, the task.",
+    ),
+]
+Missing = Annotated[
+    str | None,
+    choice("--missing", ("error", "forward-fill", "mask"), help="What to do with missing numbers."),
 ]
 Horizon = Annotated[int | None, typer.Option(min=1, help="How many steps to forecast.")]
 Window = Annotated[int | None, typer.Option(min=1, help="From how many steps to forecast.")]

@@ -3,94 +3,52 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
 import typer
 
 from gatewise.cli import options
+from gatewise.cli import train_options as of_training
 from gatewise.cli.defaults import Settings
 from gatewise.cli.plan import Plan, plan_of
 from gatewise.cli.run_folder import RUN, choose_folder, require_unfinished
 from gatewise.errors import InputError
 
-Source = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="FILE",
-        help="A file (.csv .parquet .ts .npz), or a name that `gatewise data` lists.",
-        show_default=False,
-    ),
-]
-Cell = Literal["lstm", "gru", "simple_rnn"]
-
 
 def train(
     context: typer.Context,
-    source: Source = None,
+    source: of_training.Source = None,
     series: options.Series = None,
     time: options.Time = None,
     target: options.Target = None,
     text: options.Text = None,
     part: options.PartColumn = None,
-    unit: options.TextUnit = None,
-    task: options.TaskOption = None,
-    missing: options.MissingOption = None,
+    unit: options.Unit = None,
+    task: options.Task = None,
+    missing: options.Missing = None,
     horizon: options.Horizon = None,
     window: options.Window = None,
-    cell: Annotated[Cell | None, typer.Option(help="The kind of recurrent layer.")] = None,
-    units: Annotated[int | None, typer.Option(min=1, help="The size of its state.")] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="How many lie on another.")] = None,
-    bidirectional: Annotated[
-        bool | None,
-        typer.Option("--bidirectional/--one-direction", help="Read backwards in time, too?"),
-    ] = None,
-    dropout: Annotated[
-        float | None, typer.Option(min=0, max=0.99, help="The share dropped between layers.")
-    ] = None,
-    recurrent_dropout: Annotated[
-        float | None, typer.Option(min=0, max=0.99, help="The share of the state dropped.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.PY:FUNCTION",
-            help="Your own model: function(features, outputs) returns a Sequential.",
-        ),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
-    patience: Annotated[
-        int | None, typer.Option(min=1, help="Epochs without a gain that end training.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Series a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Of Adam.")] = None,
-    gradient: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="How it flows through time: tbptt:20,40, snap1, artbp:20 …"
-        ),
-    ] = None,
-    validation: Annotated[
-        float | None,
-        typer.Option(min=0.01, max=0.9, help="The share of the training part that validates."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Unless given, 0.")] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Unless given, a GPU if any.")
-    ] = None,
-    precision: Annotated[
-        Literal["float32", "float64", "bfloat16"] | None,
-        typer.Option(help="Unless given, float32; bfloat16 is that of the products alone."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder of the run, new or empty.")] = None,
-    repeat: Annotated[
-        Path | None, typer.Option(metavar="RUN.TOML", help="Repeat that run, to the same bits.")
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Go on with the run there, which was stopped."),
-    ] = None,
+    cell: of_training.Cell = None,
+    units: of_training.Units = None,
+    layers: of_training.Layers = None,
+    bidirectional: of_training.Bidirectional = None,
+    dropout: of_training.Dropout = None,
+    recurrent_dropout: of_training.RecurrentDropout = None,
+    model: of_training.Model = None,
+    epochs: of_training.Epochs = None,
+    patience: of_training.Patience = None,
+    batch_size: of_training.BatchSize = None,
+    learning_rate: of_training.LearningRate = None,
+    gradient: of_training.Gradient = None,
+    validation: of_training.Validation = None,
+    seed: of_training.Seed = None,
+    device: of_training.Device = None,
+    precision: of_training.Precision = None,
+    out: of_training.Out = None,
+    repeat: of_training.Repeat = None,
+    resume: of_training.Resume = None,
     as_json: options.Json = False,
 ) -> None:
     """Train a model on FILE: say what is in it, train, test beside simple baselines, and save.
@@ -99,7 +57,6 @@ def train(
     model.safetensors, history.csv, run.toml and, with the extra `report`, report.html.
     """
     from gatewise.cli.training_run import run
-    from gatewise.gradients.notation import parse
 
     if resume is not None:
         _refuse_others(context, "resume", {"source", "as_json"})
@@ -109,29 +66,37 @@ def train(
         _refuse_others(context, "repeat", {"source", "as_json", "out"})
         plan = plan_of(repeat, source)
     else:
-        if source is None:
-            raise InputError(
-                "Name a FILE to train on, or a bundled set: gatewise train japanese-vowels."
-            )
-        if gradient is not None:
-            parse(gradient)  # before the data are read
-        chosen = {name.name: context.params.get(name.name) for name in fields(Settings)}
-        plan = Plan(
-            source=source,
-            reading=options.reading(
-                series, time, target, text, part, unit, task, missing, horizon, window
-            ),
-            settings={name: value for name, value in chosen.items() if value is not None},
-            validation=validation,
-            seed=0 if seed is None else seed,
-            device=device or "auto",
-            precision=precision or "float32",
-            model=model,
+        reading = options.reading(
+            series, time, target, text, part, unit, task, missing, horizon, window
         )
+        plan = _new_plan(source, reading, context.params)
     folder = resume or choose_folder(out, plan.stem)
     report = run(plan, folder, quiet=as_json)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
+
+
+def _new_plan(source: str | None, reading: dict[str, object], given: Mapping[str, Any]) -> Plan:
+    """Return the plan of a run whose options are `given`, None where the user said nothing."""
+    from gatewise.gradients.notation import parse
+
+    if source is None:
+        raise InputError(
+            "Name a FILE to train on, or a bundled set: gatewise train japanese-vowels."
+        )
+    if given["gradient"] is not None:
+        parse(given["gradient"])  # before the data are read
+    chosen = {name.name: given.get(name.name) for name in fields(Settings)}
+    return Plan(
+        source=source,
+        reading=reading,
+        settings={name: value for name, value in chosen.items() if value is not None},
+        validation=given["validation"],
+        seed=given["seed"] or 0,
+        device=given["device"] or "auto",
+        precision=given["precision"] or "float32",
+        model=given["model"],
+    )
 
 
 def _refuse_others(context: typer.Context, chosen: str, allowed: set[str]) -> None:

@@ -15,6 +15,15 @@ SYMBOLS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "peephole": "p"}
 """How the weights of a cell are written in its equation."""
 
 
+def symbol(name: str) -> str:
+    """Return how a weight is written: those that not every cell may have by their names.
+
+    >>> symbol("kernel"), symbol("projection")
+    ('W', 'projection')
+    """
+    return SYMBOLS.get(name, name)
+
+
 def read_sets(module: nn.Module, read: Callable[[nn.Parameter], Tensor]) -> list[WeightSet]:
     """Return a recurrent module's sets, filled with ``read`` of each parameter; else none."""
     if hasattr(module, "weight_sets"):

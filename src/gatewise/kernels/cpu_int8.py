@@ -1,41 +1,45 @@
 """The native kernels for weights of 8 bits: checks and memory here, arithmetic in ``native/``.
 
-Weights are the five of ``int8.Int8Weights``: W and U as integers with the scale of each column, and
-the bias or None.
+Weights are an ``int8.Int8Weights``: its matrices as integers with the scale of each column.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gatewise.cells import Specification
+from gatewise.cells import NO_NOISE, Noise, Specification
 from gatewise.kernels.cpu import Stream
 from gatewise.kernels.native_call import NativeCall, address, matrix, pair, rows_contiguous
+
+if TYPE_CHECKING:
+    from gatewise.kernels.int8 import Int8Weights
 
 
 def forward(
     x: Tensor,
-    weights: Sequence[Tensor | None],
+    weights: Int8Weights,
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the outputs (B, T, H) and the final state."""
+    """Return the outputs (B, T, P) and the final state."""
     call = _Int8Call(x, weights, specification)
-    batch, time, units = call.batch, call.time, call.units
+    batch, time, hidden = call.batch, call.time, call.hidden
     x = rows_contiguous(x)
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(recurrent_dropout, (batch, units), "recurrent_dropout")
-    outputs = x.new_empty(batch, time, units)
-    final_state = [x.new_empty(batch, units) for _ in states]
+    dropout = call.optional(noise.recurrent_dropout, (batch, hidden), "recurrent_dropout")
+    outputs = x.new_empty(batch, time, hidden)
+    final_state = [torch.empty_like(part) for part in states]
     call.module.int8_forward(
-        call.layer, matrix(x), *call.matrices, address(call.given_bias), pair(states),
+        call.layer, matrix(x), call.matrices, address(call.given_bias), pair(states),
         address(mask), address(dropout), outputs.data_ptr(), pair(final_state),
+        call.options(call.floats, noise),
     )  # fmt: skip
     return outputs, final_state
 
@@ -44,14 +48,21 @@ class Int8Stream(Stream):
     """A cell with weights of 8 bits that is fed one time step at a time; see ``cpu.Stream``."""
 
     def __init__(
-        self, weights: Sequence[Tensor | None], batch: int, specification: Specification
+        self,
+        weights: Int8Weights,
+        batch: int,
+        specification: Specification,
+        noise: Noise = NO_NOISE,
     ) -> None:
-        kernel, scale = weights[:2]
-        assert kernel is not None and scale is not None
-        call = _Int8Call(scale.new_empty(batch, 1, len(kernel)), weights, specification)
-        self.state = tuple(scale.new_zeros(batch, width) for width in call.widths)
+        if weights.peephole is not None:  # all others are copied by the native stream
+            weights = weights._replace(peephole=weights.peephole.clone())
+        step = weights.kernel_scale.new_empty(batch, 1, len(weights.kernel))
+        call = _Int8Call(step, weights, specification)
+        options = call.options(call.floats, noise)
+        self._held = call.held  # what the options point into
+        self.state = tuple(step.new_zeros(batch, width) for width in call.widths)
         self._native = call.module.Int8Stream(
-            call.layer, *call.matrices, address(call.given_bias), pair(self.state)
+            call.layer, call.matrices, address(call.given_bias), pair(self.state), options
         )
         self.step = self._native.step
 
@@ -60,21 +71,37 @@ class _Int8Call(NativeCall):
     """The checks of a call, and the memory that its addresses point to."""
 
     def __init__(
-        self, sequence: Tensor, weights: Sequence[Tensor | None], specification: Specification
+        self, sequence: Tensor, weights: Int8Weights, specification: Specification
     ) -> None:
-        *arrays, bias = weights
-        given = [array.contiguous() for array in arrays if array is not None]
-        W, self._W_scale, U, self._U_scale = given
-        super().__init__(sequence, [W, U] if bias is None else [W, U, bias], specification)
-        for scale, what in ((self._W_scale, "W's scale"), (self._U_scale, "U's scale")):
-            self.check(scale, (self.columns,), what)
+        W, U, P = (
+            None if matrix is None else matrix.contiguous()
+            for matrix in (weights.kernel, weights.recurrent_kernel, weights.projection)
+        )
+        assert W is not None and U is not None
+        bias = [] if weights.bias is None else [weights.bias]
+        extra = specification.extra_weights
+        # A projection of integers is none of floats, but keeps its place.
+        further = [None if name == "projection" else getattr(weights, name) for name in extra]
+        self.floats: list[Tensor] = [W, U, *bias, *further]  # pyright: ignore
+        super().__init__(sequence, self.floats, specification)
         self.given_bias = self.bias()
-        self.matrices = [
-            (integers.data_ptr(), scale.data_ptr())
-            for integers, scale in ((W, self._W_scale), (U, self._U_scale))
-        ]
+        self._kept: list[Tensor] = []
+        self.matrices = (
+            self._addresses(W, weights.kernel_scale, (self.inputs, self.columns), "W"),
+            self._addresses(U, weights.recurrent_kernel_scale, (self.hidden, self.columns), "U"),
+            self._addresses(P, weights.projection_scale, (self.units, self.hidden), "projection"),
+        )
 
     def check_matrices(self, weights: Sequence[Tensor]) -> None:
-        self._W, self._U, *_ = weights
-        self.check(self._W, (self.inputs, self.columns), "W", torch.int8)
-        self.check(self._U, (self.units, self.columns), "U", torch.int8)
+        """Leave them: :meth:`_addresses` checks each with its scale."""
+
+    def _addresses(
+        self, integers: Tensor | None, scale: Tensor | None, shape: tuple[int, int], what: str
+    ) -> tuple[int, int]:
+        if integers is None or scale is None:
+            return 0, 0
+        self.check(integers, shape, what, torch.int8)
+        self.check(scale, shape[1:], f"{what}'s scale")
+        scale = scale.contiguous()
+        self._kept += [integers, scale]
+        return integers.data_ptr(), scale.data_ptr()

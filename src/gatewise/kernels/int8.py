@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gatewise import cells
-from gatewise.cells import Noise, Specification
+from gatewise.cells import NO_NOISE, Noise, Specification
 from gatewise.cells.int8 import QuantizedMatrix
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels import cpu_int8
@@ -26,26 +26,75 @@ from gatewise.kernels.steering import active_steer
 INFERENCE_ALONE = (
     "weights of 8 bits serve inference alone: rounding has no gradient, and no gates are kept"
 )
-_CELLS = ("lstm", "gru", "simple_rnn")
-_KNOWN = ("activation", "recurrent_activation", "reset_after", "reverse")
+MATRICES = ("kernel", "recurrent_kernel", "projection")
+"""The weights that are held as integers, where there are such; each has a scale beside it."""
+_CELLS = ("lstm", "cifg", "gru", "simple_rnn")
+_KNOWN = {
+    *("cell", "activation", "recurrent_activation", "reset_after", "reverse"),
+    *("peephole", "cell_clip", "projection", "layer_norm"),
+}
 _SCHEMA = (
     "int8(Tensor x, Tensor[] weights, Tensor[] state, Tensor? mask, Tensor? recurrent_dropout, "
-    "str specification, str kernel) -> (Tensor outputs, Tensor[] final_state)"
+    "Tensor? zoneout_h, Tensor? zoneout_c, str specification, str kernel) "
+    "-> (Tensor outputs, Tensor[] final_state)"
 )
 
 
 class Int8Weights(NamedTuple):
-    """W and U as integers with the scale of each column, and the bias in float32."""
+    """The MATRICES as integers with the scale of each column, and all else in float32.
+
+    The order is that of `cells.Weights`; what the cell does not have is None.
+    """
 
     kernel: Tensor  # (I, G·H), int8
     kernel_scale: Tensor  # (G·H,)
-    recurrent_kernel: Tensor  # (H, G·H), int8
+    recurrent_kernel: Tensor  # (P, G·H), int8
     recurrent_kernel_scale: Tensor  # (G·H,)
-    bias: Tensor | None  # (G·H,), or (2, G·H)
+    bias: Tensor | None = None  # (G·H,), or (2, G·H)
+    peephole: Tensor | None = None  # a row (H,) for each gate that has one
+    projection: Tensor | None = None  # (H, P), int8
+    projection_scale: Tensor | None = None  # (P,)
+    input_gain: Tensor | None = None  # (G·H,)
+    recurrent_gain: Tensor | None = None  # (G·H,)
+    cell_gain: Tensor | None = None  # (H,)
+    cell_bias: Tensor | None = None  # (H,)
+
+    @staticmethod
+    def of(weights: Sequence[Tensor], specification: Specification) -> Int8Weights:
+        """Take apart what :meth:`listed` returned.
+
+        >>> integers, scale = torch.ones(2, 8, dtype=torch.int8), torch.ones(8)
+        >>> small = Int8Weights(integers, scale, integers, scale, peephole=torch.ones(3, 2))
+        >>> taken = Int8Weights.of(small.listed(), Specification("lstm", peephole=True))
+        >>> taken.bias is None, taken.peephole is small.peephole
+        (True, True)
+        """
+        names, extra = specification.extra_weights, list[str]()
+        if not names:
+            return Int8Weights(*weights)
+        for name in names:
+            extra += [name, f"{name}_scale"] if name in MATRICES else [name]
+        count = len(weights) - len(extra)
+        named = dict(zip(extra, weights[count:], strict=True))
+        return Int8Weights(*weights[:count], **named)
 
     def listed(self) -> list[Tensor]:
         """Return those that there are."""
         return [weight for weight in self if weight is not None]
+
+    def of_cell(self, specification: Specification) -> list[Any]:
+        """Return what the equations take: W, U, the bias if there is one, and the extra weights.
+
+        A QuantizedMatrix stands where they have a matrix: it knows the products they use.
+        """
+        biased = () if self.bias is None else ("bias",)
+        names = ("kernel", "recurrent_kernel", *biased, *specification.extra_weights)
+        return [
+            QuantizedMatrix(getattr(self, name), getattr(self, f"{name}_scale"))
+            if name in MATRICES
+            else getattr(self, name)
+            for name in names
+        ]
 
 
 def choose_int8(request: Request) -> Choice:
@@ -59,7 +108,7 @@ def choose_int8(request: Request) -> Choice:
     options = _further_options(request.specification)
     if options:
         raise UnsupportedError(
-            f"Weights of 8 bits serve {', '.join(_CELLS)} as they are, but this cell has "
+            f"Weights of 8 bits serve {', '.join(_CELLS)} and their options, but this cell has "
             f"{', '.join(options)}. Leave it in float32."
         )
     if request.kernel == "cudnn":
@@ -80,10 +129,10 @@ def recurrent_int8(
     *,
     specification: Specification,
     mask: Tensor | None = None,
-    recurrent_dropout: Tensor | None = None,
+    noise: Noise = NO_NOISE,
     kernel: str = "auto",
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a sequence through a cell and return the outputs (B, T, H) and the final state.
+    """Run a sequence through a cell and return the outputs (B, T, P) and the final state.
 
     As ``recurrent``, with the products of :mod:`gatewise.cells.int8`: x and h are rounded to 8 bits
     at every step. Everything else is float32.
@@ -104,16 +153,23 @@ def recurrent_int8(
         )
     specification, x = specification.at("float32"), x.to(dtype)
     if state is None:
-        zeros = x.new_zeros(x.shape[0], weights.recurrent_kernel.shape[0])
-        state = [zeros, *(torch.zeros_like(zeros) for _ in specification.states[1:])]
+        units = weights.kernel.shape[1] // len(specification.gates)
+        widths = (weights.recurrent_kernel.shape[0], units)[: len(specification.states)]
+        state = [x.new_zeros(x.shape[0], width) for width in widths]
     request = Request(
-        specification, x.device.type, dtype, mask is not None, recurrent_dropout is not None, kernel
+        specification,
+        x.device.type,
+        dtype,
+        mask is not None,
+        noise.recurrent_dropout is not None,
+        kernel,
+        zoneout=noise.zones,
     )
     chosen = choose_int8(request).kernel
     if not specification.fusable:  # a callable of the user's own has no name for the operator
-        return _equation(x, weights, state, mask, recurrent_dropout, specification)
+        return _equation(x, weights, state, mask, noise, specification)
     outputs, final_state = torch.ops.gatewise.int8(
-        x, weights.listed(), state, mask, recurrent_dropout, specification.encode(), chosen
+        x, weights.listed(), state, mask, *noise, specification.encode(), chosen
     )
     return outputs, tuple(final_state)
 
@@ -125,7 +181,8 @@ def _further_options(specification: Specification) -> list[str]:
     return [
         f"{field.name}={getattr(specification, field.name)!r}"
         for field in fields(specification)
-        if field.name not in ("cell", *_KNOWN)
+        if field.init
+        and field.name not in _KNOWN
         and getattr(specification, field.name) != field.default
     ]
 
@@ -139,15 +196,12 @@ def _equation(
     weights: Int8Weights,
     state: Sequence[Tensor],
     mask: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    noise: Noise,
     specification: Specification,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    W = QuantizedMatrix(weights.kernel, weights.kernel_scale)
-    U = QuantizedMatrix(weights.recurrent_kernel, weights.recurrent_kernel_scale)
-    # A QuantizedMatrix stands where the equations have a tensor: it knows the products they use.
-    given: Any = [W, U] if weights.bias is None else [W, U, weights.bias]
+    given = weights.of_cell(specification)
     product = cells.input_product(x, given, mask, specification)
-    scan = cells.scan(product, given, state, mask, Noise(recurrent_dropout), specification)
+    scan = cells.scan(product, given, state, mask, noise, specification)
     return scan.outputs, scan.final_state
 
 
@@ -157,22 +211,24 @@ def _run(
     state: list[Tensor],
     mask: Tensor | None,
     recurrent_dropout: Tensor | None,
+    zoneout_h: Tensor | None,
+    zoneout_c: Tensor | None,
     specification: str,
     kernel: str,
 ) -> tuple[Tensor, list[Tensor]]:
     decoded = Specification.decode(specification)
     run = cpu_int8.forward if kernel == "cpu" else _equation
-    W, W_scale, U, U_scale, *bias = weights
-    given = Int8Weights(W, W_scale, U, U_scale, bias[0] if bias else None)
-    outputs, final_state = run(x, given, state, mask, recurrent_dropout, decoded)
+    given = Int8Weights.of(weights, decoded)
+    noise = Noise(recurrent_dropout, zoneout_h, zoneout_c)
+    outputs, final_state = run(x, given, state, mask, noise, decoded)
     return outputs, list(final_state)
 
 
 def _fake(
     x: Tensor, weights: list[Tensor], state: list[Tensor], *_: Any
 ) -> tuple[Tensor, list[Tensor]]:
-    (batch, steps), units = x.shape[:2], weights[2].shape[0]
-    return x.new_empty(batch, steps, units), [x.new_empty(batch, units) for _ in state]
+    hidden = weights[2].shape[0]
+    return x.new_empty(*x.shape[:2], hidden), [torch.empty_like(part) for part in state]
 
 
 def _refuse_backward(ctx: Any, *gradients: Any) -> Any:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.layers.layer import Layer, RankError, Shape, checked_shape, positive, sizes
-from gatewise.layers.recurrent import checked_mask
+from gatewise.layers.masks import checked_mask
 
 
 def single(layer: str, argument: str, value: Any) -> int:

@@ -1,8 +1,8 @@
 """Recurrent layers with weights of 8 bits: what ``layer.quantize("int8")`` does to one.
 
-W and U become integers in their own places, so every count of the weights stays what it was; the
-scale of each column stands beside them as a buffer. :mod:`gatewise.cells.int8` says what a product
-with them is. Such a layer serves inference alone.
+W, U and a projection become integers in their own places, so every count of the weights stays what
+it was; the scale of each column stands beside them as a buffer. :mod:`gatewise.cells.int8` says
+what a product with them is. Such a layer serves inference alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gatewise.cells.int8 import LARGEST, quantize_columns
 from gatewise.errors import InputError, UnsupportedError, unknown_name
 from gatewise.kernels import Request
-from gatewise.kernels.int8 import Int8Weights, choose_int8
+from gatewise.kernels.int8 import MATRICES, Int8Weights, choose_int8
 
 if TYPE_CHECKING:
     from gatewise.layers.recurrent import Recurrent
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _Layer = TypeVar("_Layer", bound="Recurrent")
 
 MODES = ("int8",)
-MATRICES = ("kernel", "recurrent_kernel")
 # So many products of two of the largest integers fit a sum of 32 bits.
 _DEEPEST = (2**31 - 1) // LARGEST**2
 
@@ -43,18 +42,14 @@ def check_quantizable(layer: Recurrent) -> None:
             f"{layer.name} has no weights yet, so there is nothing to quantize. Build it first, "
             "train it, and quantize it last."
         )
-    further = {name for name, _ in layer.named_parameters()} - {*MATRICES, "bias"}
+    known = {"kernel", "recurrent_kernel", "bias", *layer.specification.extra_weights}
+    further = {name for name, _ in layer.named_parameters()} - known
     if further:
         raise UnsupportedError(
-            f"quantize('int8') knows a kernel, a recurrent_kernel and a bias, but {layer.name} has "
+            f"quantize('int8') knows the weights of the equation, but {layer.name} has "
             f"{', '.join(sorted(further))} too. Leave this layer in float32."
         )
-    if any(layer.zoneout):
-        raise UnsupportedError(
-            f"quantize('int8') does not know zoneout, which {layer.name} has. Leave this layer in "
-            "float32."
-        )
-    for name in MATRICES:
+    for name in matrices_of(layer):
         weight: Tensor = getattr(layer, name)
         if weight.dtype != torch.float32:
             raise UnsupportedError(
@@ -75,15 +70,15 @@ def check_quantizable(layer: Recurrent) -> None:
 
 
 def quantize_layer(layer: Recurrent, mode: str) -> None:
-    """Round W and U of a built layer to 8 bits and freeze it."""
+    """Round the matrices of a built layer to 8 bits and freeze it."""
     check_mode(mode)
     check_quantizable(layer)
     take_integers(layer)
 
 
 def take_integers(layer: Recurrent) -> None:
-    """Put integers and scales in the place of W and U."""
-    for name in MATRICES:
+    """Put integers and scales in the place of the matrices."""
+    for name in matrices_of(layer):
         integers, scales = quantize_columns(getattr(layer, name).detach())
         layer.register_parameter(name, nn.Parameter(integers, requires_grad=False))
         layer.register_buffer(f"{name}_scale", scales)
@@ -93,8 +88,31 @@ def take_integers(layer: Recurrent) -> None:
 
 def int8_weights(layer: Recurrent) -> Int8Weights:
     """Return the weights of a quantized layer."""
-    scales = [layer.get_buffer(f"{name}_scale") for name in MATRICES]
-    return Int8Weights(layer.kernel, scales[0], layer.recurrent_kernel, scales[1], layer.bias)
+    weights: Any = layer  # whose scales are buffers
+    extra = {name: getattr(weights, name) for name in layer.specification.extra_weights}
+    if "projection" in extra:
+        extra["projection_scale"] = weights.projection_scale
+    return Int8Weights(
+        weights.kernel,
+        weights.kernel_scale,
+        weights.recurrent_kernel,
+        weights.recurrent_kernel_scale,
+        weights.bias,
+        **extra,
+    )
+
+
+def drop_weights(weights: Int8Weights, kept: Tensor, rate: float) -> Int8Weights:
+    """Return the weights with the numbers of U dropped where ``kept`` (P, G·H) is zero."""
+    return weights._replace(
+        recurrent_kernel=torch.where(kept > 0, weights.recurrent_kernel, 0),
+        recurrent_kernel_scale=weights.recurrent_kernel_scale / (1 - rate),
+    )
+
+
+def matrices_of(layer: Recurrent) -> tuple[str, ...]:
+    """Return the names of the weights that are rounded."""
+    return MATRICES if layer.specification.projection else MATRICES[:2]
 
 
 def scales_of(module: nn.Module) -> list[Tensor]:
@@ -103,7 +121,7 @@ def scales_of(module: nn.Module) -> list[Tensor]:
         layer.get_buffer(f"{name}_scale")
         for layer in module.modules()
         if getattr(layer, "quantization", None) is not None
-        for name in MATRICES
+        for name in matrices_of(layer)  # pyright: ignore[reportArgumentType]
     ]
 
 

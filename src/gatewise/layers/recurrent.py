@@ -1,10 +1,7 @@
 """What LSTM, GRU and SimpleRNN share: everything but their equation.
 
-The recurrence itself is one call of ``kernels.recurrent``; here stand Keras's meanings around it:
-dropout, masks, initial states, the order and the choice of the outputs.
-
-Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks",
-arXiv 1512.05287: one dropout mask for all time steps.
+The recurrence itself is one pass (``passes``); here stand Keras's meanings around it: the
+arguments, the weights, states that are kept, the order and the choice of the outputs.
 """
 
 from __future__ import annotations
@@ -13,21 +10,24 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn, where
+from torch import Tensor, nn
 
 from gatewise import activations
-from gatewise.cells import NO_NOISE, Noise, Specification, WeightSet, weight_names
+from gatewise.cells import Specification, WeightSet, weight_names
 from gatewise.errors import InputError, unknown_name
-from gatewise.kernels import Choice, Request, choose, recurrent
+from gatewise.kernels import Choice, Request, choose
 from gatewise.kernels.autocast import under_autocast
 from gatewise.kernels.dispatch import KERNELS
-from gatewise.kernels.int8 import choose_int8, recurrent_int8
+from gatewise.kernels.int8 import choose_int8
 from gatewise.kernels.recompute import check as check_recompute
-from gatewise.layers import initializers, quantization, regularizers
+from gatewise.layers import initializers, passes, quantization, regularizers
 from gatewise.layers.dense import ActivationLike, known_features, serialized_activation
 from gatewise.layers.gate_initializers import of_cell
-from gatewise.layers.layer import Layer, RankError, Shape, as_tensor, checked_shape, positive, sizes
+from gatewise.layers.layer import Layer, Shape, checked_shape, positive
+from gatewise.layers.masks import checked_mask, shown_last, shown_outputs
 from gatewise.layers.noise import NoiseSource, Rates, checked_rate, checked_zoneout
+from gatewise.layers.series import check_series
+from gatewise.layers.states import keep, kept_state, received_state
 from gatewise.layers.stream import LayerStream
 
 _KERNELS = ("auto", *KERNELS)
@@ -87,8 +87,7 @@ class Recurrent(Layer):
             trainable=trainable,
             activity_regularizer=activity_regularizer,
         )
-        kind = type(self).__name__
-        self.units = positive(kind, "units", units)
+        self.units = positive(type(self).__name__, "units", units)
         self.specification = Specification(
             "cifg" if coupled_gates else self.cell,
             activations.name_of(activation),
@@ -100,32 +99,13 @@ class Recurrent(Layer):
             projection=projection is not None,
             layer_norm=bool(layer_norm),
         )
-        # The width of h, which is that of the outputs.
-        self.output_size = self.units
-        if projection is not None:
-            self.output_size = positive(kind, "projection", projection)
-            if self.output_size >= self.units:
-                raise InputError(
-                    f"{kind} expected projection, the width of h, below units={self.units} but got "
-                    f"{projection}. Leave it out, or put a Dense layer behind the LSTM to widen it."
-                )
+        self.output_size = self.units if projection is None else self._projected(projection)
         self.use_bias = bool(use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
+        self._take_initializers(kernel_initializer, recurrent_initializer, bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        for initializer in (
-            self.kernel_initializer,
-            self.recurrent_initializer,
-            self.bias_initializer,
-        ):
-            of_cell(initializer, self.specification)  # which refuses a cell that it does not fit
-        self.dropout = checked_rate(kind, "dropout", dropout)
-        self.recurrent_dropout = checked_rate(kind, "recurrent_dropout", recurrent_dropout)
-        self.weight_dropout = checked_rate(kind, "weight_dropout", weight_dropout)
-        self.zoneout = checked_zoneout(kind, zoneout, self.specification.states)
+        self._take_rates(dropout, recurrent_dropout, weight_dropout, zoneout)
         self.noise = NoiseSource(seed)
         self.stateful = bool(stateful)
         for state in self.specification.states if self.stateful else ():
@@ -138,6 +118,39 @@ class Recurrent(Layer):
         self.use_kernel = use_kernel
         check_recompute(recompute, self.specification)
         self.recompute = recompute
+
+    def _projected(self, projection: int) -> int:
+        """Return the width of h, which is that of the outputs."""
+        kind = type(self).__name__
+        width = positive(kind, "projection", projection)
+        if width >= self.units:
+            raise InputError(
+                f"{kind} expected projection, the width of h, below units={self.units} but got "
+                f"{projection}. Leave it out, or put a Dense layer behind the LSTM to widen it."
+            )
+        return width
+
+    def _take_initializers(
+        self,
+        kernel: initializers.InitializerLike,
+        recurrent: initializers.InitializerLike,
+        bias: initializers.InitializerLike,
+    ) -> None:
+        self.kernel_initializer = initializers.get(kernel)
+        self.recurrent_initializer = initializers.get(recurrent)
+        self.bias_initializer = initializers.get(bias)
+        taken = (self.kernel_initializer, self.recurrent_initializer, self.bias_initializer)
+        for initializer in taken:
+            of_cell(initializer, self.specification)  # which refuses a cell that it does not fit
+
+    def _take_rates(
+        self, dropout: float, recurrent: float, weight: float, zoneout: float | Sequence[float]
+    ) -> None:
+        kind = type(self).__name__
+        self.dropout = checked_rate(kind, "dropout", dropout)
+        self.recurrent_dropout = checked_rate(kind, "recurrent_dropout", recurrent)
+        self.weight_dropout = checked_rate(kind, "weight_dropout", weight)
+        self.zoneout = checked_zoneout(kind, zoneout, self.specification.states)
 
     @property
     def precision(self) -> str:
@@ -198,29 +211,7 @@ class Recurrent(Layer):
         return of_cell(self.bias_initializer, self.specification)(shape, dtype=dtype)
 
     def check_input_shape(self, shape: Shape) -> None:
-        kind = type(self).__name__
-        features = self.kernel.shape[0] if self.built else "I"
-        if len(shape) != 3:
-            raise RankError(
-                f"{kind} expected input (B, T, {features}) but got {sizes(shape)}. "
-                f"{_rank_cure(shape)}",
-                shape=shape,
-                layer=self,
-            )
-        if self.built and shape[2] not in (None, features):
-            raise InputError(
-                f"{kind} expected input (B, T, {features}) but got {sizes(shape)}: every time step "
-                f"must hold the {features} features that the layer was built for."
-            )
-        if shape[1] == 0:
-            raise InputError(
-                f"{kind} got series of length 0: input {sizes(shape)}. Every series needs at least "
-                "one time step: leave the empty ones out."
-            )
-        if shape[0] == 0:
-            raise InputError(
-                f"{kind} got an empty batch: input {sizes(shape)}. Pass at least one series."
-            )
+        check_series(self, shape, self.kernel.shape[0] if self.built else None)
 
     def forward(
         self,
@@ -240,48 +231,24 @@ class Recurrent(Layer):
         x = self.receive(x)
         mask = self._receive_mask(mask, x)
         state = self._receive_state(initial_state, x)
-        if state is None and self.stateful:
-            state = self._kept_state(x)
-        outputs, final_state = self._recurrent(self._drop_inputs(x), state, mask)
+        outputs, final_state = passes.run(self, x, state, mask)
         if self.stateful:
-            self._keep(final_state)
+            keep(self, final_state)
+        begun, backwards = state is not None, self.go_backwards
+        zeroed = self.zero_output_for_mask
         if self.return_sequences:
-            result = self._shown_outputs(outputs, mask, state)
-            if self.go_backwards and not time_order:
+            result = shown_outputs(outputs, mask, begun, backwards, zeroed)
+            if backwards and not time_order:
                 result = result.flip(1)
         else:
             # Taken from the state: outputs[:, -1] would send a zero-filled (B, T, H) backwards.
-            result = self._shown_last(final_state[0], mask, state)
+            result = shown_last(final_state[0], mask, begun, backwards, zeroed)
         return (result, *final_state) if self.return_state else result
-
-    def _recurrent(
-        self, x: Tensor, state: list[Tensor] | None, mask: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        noise = self._draw(x)
-        if self.quantization is not None:
-            return recurrent_int8(
-                x,
-                quantization.int8_weights(self),
-                state,
-                specification=self.specification,
-                mask=mask,
-                recurrent_dropout=noise.recurrent_dropout,
-                kernel=self.use_kernel,
-            )
-        return recurrent(
-            x,
-            self._drop_weights(),
-            state,
-            specification=self.specification,
-            mask=mask,
-            noise=noise,
-            kernel=self.use_kernel,
-            recompute=self.recompute,
-        )
 
     def reset_state(self) -> None:
         """Forget the state that ``stateful=True`` carries from one batch to the next."""
-        self._keep([None for _ in self.specification.states])
+        if self.stateful:
+            keep(self, [None for _ in self.specification.states])
 
     reset_states = reset_state
 
@@ -351,14 +318,15 @@ class Recurrent(Layer):
         return self.choice(device=x.device, mask=mask is not None, training=self.training)
 
     def quantize(self, mode: str = "int8") -> None:
-        """Round ``kernel`` and ``recurrent_kernel`` to 8 bits, for inference and streams alone.
+        """Round W, U and a projection to 8 bits, for inference and streams alone.
 
             W ≈ w ⊙ t        integers w, -127 to 127, and a scale t for each column
             x W ≈ (q w) ⊙ s t    x ≈ q s: x and h are rounded as they come, a scale a row and step
 
-        Sums are exact integers; bias, state and activations stay float32. The integers take the
-        place of the weights, frozen; ``kernel_scale`` and ``recurrent_kernel_scale``, (G·units,)
-        each, are buffers. It cannot be undone: keep the file of the trained model.
+        Sums are exact integers; the state, the activations and all other weights stay float32. The
+        integers take the place of ``kernel``, ``recurrent_kernel`` and ``projection``, frozen;
+        ``kernel_scale``, ``recurrent_kernel_scale`` (G·units,) and ``projection_scale`` (P,) are
+        buffers. It cannot be undone: keep the file of the trained model.
 
         Raises ``InputError`` for a layer without weights or quantized before, ``UnsupportedError``
         for weights that are not float32. Wu et al. 2020, arXiv 2004.09602.
@@ -453,110 +421,6 @@ class Recurrent(Layer):
 
     def _receive_state(self, state: Any, x: Tensor) -> list[Tensor] | None:
         if state is None:
-            return None
-        names = self.specification.states
-        parts = [state] if not isinstance(state, list | tuple) else list(state)
-        shapes = [(x.shape[0], width) for width in self.state_sizes]
-        expected = ", ".join(
-            f"{name} {sizes(shape)}" for name, shape in zip(names, shapes, strict=True)
-        )
-        if len(parts) != len(names):
-            raise InputError(
-                f"{type(self).__name__} expected initial_state with {expected} "
-                f"but got {len(parts)} tensors."
-            )
-        tensors = [as_tensor(part, like=x).to(x.dtype) for part in parts]
-        for name, tensor, shape in zip(names, tensors, shapes, strict=True):
-            if tensor.shape != shape:
-                raise InputError(
-                    f"{type(self).__name__} expected initial_state with {expected} but {name} "
-                    f"has the shape {sizes(tuple(tensor.shape))}."
-                )
-        return tensors
-
-    def _kept_state(self, x: Tensor) -> list[Tensor] | None:
-        kept = [getattr(self, f"kept_{name}") for name in self.specification.states]
-        if kept[0] is None:
-            return None
-        if len(kept[0]) != len(x):
-            raise InputError(
-                f"{self.name} is stateful and holds the state of {len(kept[0])} series, but the "
-                f"batch has {len(x)}: series i of a batch goes on where series i of the last one "
-                "ended. Call reset_state() on the layer or the model to begin anew, and give fit "
-                "batches of one size."
-            )
-        return [state.to(x.dtype) for state in kept]
-
-    def _keep(self, states: Sequence[Tensor | None]) -> None:
-        if self.stateful:
-            for name, state in zip(self.specification.states, states, strict=True):
-                setattr(self, f"kept_{name}", None if state is None else state.detach())
-
-    def _drop_inputs(self, x: Tensor) -> Tensor:
-        if not self.training or self.dropout == 0:
-            return x
-        return x * self.noise((x.shape[0], 1, x.shape[2]), self.dropout, x)
-
-    def _draw(self, x: Tensor) -> Noise:
-        if not any(self.zoneout) and not (self.training and self.recurrent_dropout):
-            return NO_NOISE
-        return self.rates.draw(self.noise, x, self.state_sizes, self.training)
-
-    def _drop_weights(self) -> list[Tensor]:
-        """Return the weights of one pass: in training with some numbers of U dropped."""
-        if not self.training or self.weight_dropout == 0:
-            return self.weight_list()
-        W, U, *rest = self.weight_list()
-        return [W, U * self.noise(U.shape, self.weight_dropout, U), *rest]
-
-    def _shown_outputs(
-        self, outputs: Tensor, mask: Tensor | None, state: list[Tensor] | None
-    ) -> Tensor:
-        """Return the outputs as Keras shows them at masked steps.
-
-        The operator carries h there. Keras repeats the last *output*, which before the first real
-        step is zero even where an initial state was given.
-        """
-        if mask is None:
-            return outputs
-        if self.zero_output_for_mask:
-            return where(mask.unsqueeze(-1), outputs, 0)
-        if state is None:
-            return outputs
-        processed = mask.flip(1) if self.go_backwards else mask
-        begun = processed.cumsum(1) > 0
-        begun = begun.flip(1) if self.go_backwards else begun
-        return where(begun.unsqueeze(-1), outputs, 0)
-
-    def _shown_last(self, h: Tensor, mask: Tensor | None, state: list[Tensor] | None) -> Tensor:
-        """Return the last output; at masked steps as in :meth:`_shown_outputs`."""
-        if mask is None:
-            return h
-        if self.zero_output_for_mask:
-            return where(mask[:, :1] if self.go_backwards else mask[:, -1:], h, 0)
-        return h if state is None else where(mask.any(1, keepdim=True), h, 0)
-
-
-def checked_mask(layer: str, mask: Any, x: Tensor) -> Tensor:
-    """Return a mask as a boolean tensor (B, T) beside x; of whole numbers, 0 is masked."""
-    mask = as_tensor(mask, like=x)
-    if mask.shape != x.shape[:2]:
-        raise InputError(
-            f"{layer} got a mask of shape {sizes(tuple(mask.shape))} "
-            f"for input {sizes(tuple(x.shape))}. "
-            f"A mask has one value for each time step: {sizes(tuple(x.shape[:2]))}."
-        )
-    if mask.is_floating_point() or mask.is_complex():
-        raise InputError(
-            f"{layer} got a mask of {mask.dtype} but a mask is boolean, True at real steps. "
-            "Compare first, for example mask > 0."
-        )
-    return mask.to(torch.bool)
-
-
-def _rank_cure(shape: Shape) -> str:
-    if len(shape) == 2:
-        return "Add a time axis: x[:, None, :]."
-    if len(shape) == 1:
-        return "Add a batch and a time axis: x[None, None, :]."
-    return "Flatten the axes after the time axis: x.flatten(2)."
+            return kept_state(self, x) if self.stateful else None
+        kind, names = type(self).__name__, self.specification.states
+        return received_state(kind, state, x, names, self.state_sizes)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gatewise.errors import InputError
 from gatewise.layers.layer import Layer, RankError, Shape, as_tensor, checked_shape, sizes
-from gatewise.layers.recurrent import checked_mask
+from gatewise.layers.masks import checked_mask
 from gatewise.layers.registered import describe, from_description
 from gatewise.layers.rnn_cells import OwnCell, StackedRNNCells, check_cell, output_size
 

@@ -263,20 +263,21 @@ class ModelStream:
 def _cell(layer: Recurrent, batch: int) -> cpu.Stream | OperatorCell:
     """Return what takes the steps of a layer, with its weights as they are now."""
     specification, native = layer.specification, layer.choice().kernel == "cpu"
-    if layer.quantization is not None:
+    int8 = layer.quantization is not None
+    floats = layer.get_buffer("kernel_scale") if int8 else layer.recurrent_kernel.detach()
+    step = floats.new_empty(batch, 1, len(layer.kernel))
+    noise = layer.rates.draw(layer.noise, step, layer.state_sizes, training=False)
+    if int8:
         quantized = int8_weights(layer)
         if native:
-            return cpu_int8.Int8Stream(quantized, batch, specification)
-        operator = partial(recurrent_int8, weights=quantized)
-        state = [quantized.kernel_scale.new_zeros(batch, size) for size in layer.state_sizes]
-        return OperatorCell(operator, state, specification, layer.use_kernel)
-    weights = [weight.detach() for weight in layer.weight_list()]
-    step = weights[0].new_empty(batch, 1, len(weights[0]))
-    noise = layer.rates.draw(layer.noise, step, layer.state_sizes, training=False)
-    if native:
-        return cpu.Stream(weights, batch, specification, noise)
-    state = [weights[1].new_zeros(batch, size) for size in layer.state_sizes]
-    operator = partial(recurrent, weights=weights, noise=noise)
+            return cpu_int8.Int8Stream(quantized, batch, specification, noise)
+        operator = partial(recurrent_int8, weights=quantized, noise=noise)
+    else:
+        weights = [weight.detach() for weight in layer.weight_list()]
+        if native:
+            return cpu.Stream(weights, batch, specification, noise)
+        operator = partial(recurrent, weights=weights, noise=noise)
+    state = [step.new_zeros(batch, size) for size in layer.state_sizes]
     return OperatorCell(operator, state, specification, layer.use_kernel)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatewise.inspect import SharingMeasure
-from gatewise.inspect.weights import SYMBOLS
+from gatewise.inspect.weights import symbol
 from gatewise.plots.canvas import COLOURS, figure, require_sets, styles, whole_ticks
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def plot_contributions(measure: SharingMeasure) -> Figure:
         place.bar(steps, use.totals, color=COLOURS[4], width=0.85, label="all", alpha=0.5)
         for (name, gates), style in zip(use.norms.items(), styles(), strict=False):
             sizes = np.sqrt(sum(norm.astype(float) ** 2 for norm in gates.values()))
-            place.plot(steps, sizes, label=SYMBOLS[name], **style)
+            place.plot(steps, sizes, label=symbol(name), **style)
         place.set_title(
             f"{one.name}: {len(use.contributing_steps)} of {use.steps} steps add to one gradient",
             loc="left", fontsize=10,

@@ -9,7 +9,7 @@ import numpy as np
 from gatewise.inspect import SetSharing, SharingMeasure, Use
 from gatewise.inspect.layout import number
 from gatewise.inspect.passes import use_name
-from gatewise.inspect.weights import SYMBOLS
+from gatewise.inspect.weights import symbol
 
 STEPS_DRAWN = 48
 """How many steps are drawn at most; of a longer series, as many evenly spread ones."""
@@ -63,7 +63,7 @@ def _unrolled(one: SetSharing, use: Use, position: int, drawn: int) -> Unrolled:
         name=use_name(one.layer, one.label, position, len(one.uses)),
         kind=one.kind,
         gates=one.gates,
-        weights=tuple(SYMBOLS[name] for name in use.norms),
+        weights=tuple(symbol(name) for name in use.norms),
         count=sum(gradient.size for gradient in one.gradients.values()),
         steps=tuple(_step(use, int(t), whole, top) for t in times),
         of=use.steps,
@@ -83,7 +83,7 @@ def _step(use: Use, t: int, whole: float, top: float) -> Step:
         height=total / top,
         cells={
             gate: {
-                SYMBOLS[name]: number(float(norms[gate][t]))
+                symbol(name): number(float(norms[gate][t]))
                 for name, norms in use.norms.items()
                 if gate in norms
             }

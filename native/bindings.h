@@ -1,0 +1,128 @@
+// What the files of the Python module gatewise._native share: how arguments come in from Python.
+//
+// Tensors travel as addresses: converting twelve of them through DLPack costs more than a short
+// sequence takes. gatewise/kernels/cpu.py owns every check of shape, type and contiguity; an
+// address of 0 stands for an absent array. kernels.h says what each array holds.
+
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "dispatch.h"
+
+namespace nb = nanobind;
+
+namespace gatewise {
+
+// The parts of the module, each in a file of its own.
+void bind_gradients(nb::module_&);
+void bind_int8(nb::module_&);
+
+using Address = std::uintptr_t;
+using MatrixArgument = std::tuple<Address, Index, Index>;    // address, row stride, column stride
+using SequenceArgument = std::tuple<Address, Index, Index>;  // address, batch stride, time stride
+using StateArgument = std::tuple<Address, Address>;          // h, and an LSTM's c or 0
+
+template <class Value, std::size_t size>
+Value named(const char* what, std::string_view name,
+            const std::pair<std::string_view, Value> (&table)[size]) {
+    for (const auto& [known, value] : table) {
+        if (known == name) return value;
+    }
+    throw std::invalid_argument("The native kernels know no " + std::string(what) + " '" +
+                                std::string(name) + "'.");
+}
+
+inline constexpr std::pair<std::string_view, Path> paths[] = {
+    {"full", Path::full},
+    {"diagonal", Path::diagonal},
+    {"cell", Path::cell},
+};
+inline constexpr std::pair<std::string_view, Precision> precisions[] = {
+    {"float32", Precision::scalar},
+    {"bfloat16", Precision::bfloat16},
+};
+
+template <class T>
+T* at(Address address) {
+    return reinterpret_cast<T*>(address);
+}
+
+template <class S>
+Matrix<S> matrix(const MatrixArgument& argument) {
+    return {at<const S>(std::get<0>(argument)), std::get<1>(argument), std::get<2>(argument)};
+}
+
+template <class S>
+Sequence<S> sequence(const SequenceArgument& argument) {
+    return {at<const S>(std::get<0>(argument)), std::get<1>(argument), std::get<2>(argument)};
+}
+
+// The weights of layer_norm, or the places of their gradients, in the order of LayerNorm; 0
+// without.
+using NormArgument = std::tuple<Address, Address, Address, Address>;
+
+// What a cell does beside its equation, as gatewise.kernels.cpu gives it: the addresses of the
+// further weights and of what zoneout keeps, 0 for none.
+struct LayerOptions {
+    Address peephole;
+    double cell_clip;
+    SequenceArgument zoneout_h, zoneout_c;
+    MatrixArgument projection;
+    NormArgument norm;
+
+    template <class S>
+    Options<S> of() const {
+        const auto [input_gain, recurrent_gain, cell_gain, cell_bias] = norm;
+        return {at<const S>(peephole),
+                S(cell_clip),
+                {sequence<S>(zoneout_h), sequence<S>(zoneout_c)},
+                matrix<S>(projection),
+                {at<const S>(input_gain), at<const S>(recurrent_gain), at<const S>(cell_gain),
+                 at<const S>(cell_bias)}};
+    }
+};
+
+template <class S>
+const Kernels<S>& kernels();
+template <>
+inline const Kernels<float>& kernels<float>() {
+    return *chosen().of_float;
+}
+template <>
+inline const Kernels<double>& kernels<double>() {
+    return *chosen().of_double;
+}
+
+// Those that multiply, for products of this precision.
+template <class S>
+const Passes<S>& passes(Precision precision) {
+    if constexpr (sizeof(S) == sizeof(float)) {
+        if (precision == Precision::bfloat16) return *chosen().of_pairs;
+    }
+    return kernels<S>().passes;
+}
+template <class S>
+const Passes<S>& passes(const Layer& layer) {
+    return passes<S>(layer.precision);
+}
+
+// Calls `run` with a value of the scalar type.
+template <class Run>
+void with_scalar(bool is_double, const Run& run) {
+    const nb::gil_scoped_release release;
+    is_double ? run(double{}) : run(float{});
+}
+
+}  // namespace gatewise
