@@ -193,7 +193,9 @@ def _further_options(specification: Specification) -> list[str]:
     return [
         f"{field.name}={getattr(specification, field.name)!r}"
         for field in fields(specification)
-        if field.name not in _KNOWN and getattr(specification, field.name) != field.default
+        if field.init
+        and field.name not in _KNOWN
+        and getattr(specification, field.name) != field.default
     ]
 
 
