@@ -139,11 +139,14 @@ public:
           lines_(slices_.count * padded<const char*>(lines_ahead())) {}
 
     void run() const {
-        parallel(slices_.count, [&](Member member) {
-            cell_.pack(member);
-            member.barrier();
-            slices_.run(member, [&](const Place& place) { run_place(place); });
-        });
+        parallel(
+            slices_.count,
+            [&](Member member) {
+                cell_.pack(member);
+                member.barrier();
+                slices_.run(member, [&](const Place& place) { run_place(place); });
+            },
+            slices_.patience);
     }
 
 private:

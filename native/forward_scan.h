@@ -192,11 +192,14 @@ public:
           lines_(slices_.count * padded<const char*>(lines_ahead())) {}
 
     void run() const {
-        parallel(slices_.count, [&](Member member) {
-            pack(member);
-            member.barrier();
-            run_packed(member);
-        });
+        parallel(
+            slices_.count,
+            [&](Member member) {
+                pack(member);
+                member.barrier();
+                run_packed(member);
+            },
+            slices_.patience);
     }
 
     // The two parts of run(), for a call that is repeated with other x and outputs.
@@ -204,7 +207,7 @@ public:
         parallel(1, [&](Member member) { pack(member); });
     }
     void run_packed() const {
-        parallel(slices_.count, [&](Member member) { run_packed(member); });
+        parallel(slices_.count, [&](Member member) { run_packed(member); }, slices_.patience);
     }
 
 private:

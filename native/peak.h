@@ -7,25 +7,33 @@
 
 namespace gatewise::GATEWISE_ISA {
 
+inline constexpr int chains = 12;  // enough to fill every unit while each waits for its last sum
+
+// A function of its own, so that the chains stay in registers wherever it is called.
+template <class F>
+[[gnu::noinline]] Vector<Sum<F>> run_chains(Index rounds) {
+    using S = Sum<F>;
+    Vector<S> chain[chains];  // of different values, or the compiler sees that one is enough
+    for (int c = 0; c < chains; ++c) chain[c] = broadcast(S(c));
+    const Vector<F> factor = Vector<F>(broadcast(S(0.5)));
+    for (Index round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+        for (int c = 0; c < chains; ++c) chain[c] = fma(factor, factor, chain[c]);
+    }
+    Vector<S> total = {};
+    for (int c = 0; c < chains; ++c) total += chain[c];
+    return total;
+}
+
 // Keeps `threads` threads busy for some rounds; returns the multiply-adds of single numbers done.
 template <class F>
 double multiply_adds_of(int threads, Index rounds) {
     using S = Sum<F>;
-    constexpr int chains = 12;  // enough to fill every unit while each chain waits for its last sum
     const Buffer<S> sums(threads * padded<S>(lanes<S>));
     int team = 1;
     parallel(threads, [&](Member member) {
-        Vector<S> chain[chains];  // of different values, or the compiler sees that one is enough
-        for (int c = 0; c < chains; ++c) chain[c] = broadcast(S(c));
-        const Vector<F> factor = Vector<F>(broadcast(S(0.5)));
-        for (Index round = 0; round < rounds; ++round) {
-#pragma GCC unroll 12
-            for (int c = 0; c < chains; ++c) chain[c] = fma(factor, factor, chain[c]);
-        }
-        Vector<S> total = {};
-        for (int c = 0; c < chains; ++c) total += chain[c];
         // Stored, so that the compiler leaves the work in.
-        store(sums.data() + member.index * padded<S>(lanes<S>), total);
+        store(sums.data() + member.index * padded<S>(lanes<S>), run_chains<F>(rounds));
         if (member.index == 0) team = member.team;
     });
     return double(rounds) * chains * lanes<S> * numbers<F> * team;

@@ -151,6 +151,7 @@ struct Slices {
     Index batch;
     int count;  // of slices, or of threads that work together
     bool together;
+    Patience patience = {};  // of threads that work together
 
     Index most_rows() const { return together ? batch : (batch + count - 1) / count; }
 
@@ -173,7 +174,8 @@ GATEWISE_INLINE Slices slices_of(const Layer& layer, bool may_meet) {
     const bool near = gates * double(layer.outputs) * sizeof(float) <= double(far_bytes);
     const bool few_rows = layer.batch < crew * (near ? 4 : 12);
     const double step = double(layer.batch) * gates * double(layer.outputs) / crew;
-    if (may_meet && crew > 1 && few_rows && step >= worth_meeting) return {layer.batch, crew, true};
+    if (may_meet && crew > 1 && few_rows && step >= worth_meeting)
+        return {layer.batch, crew, true, Patience::of(work / crew, step)};
     return {layer.batch, by_rows, false};
 }
 

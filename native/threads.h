@@ -41,29 +41,46 @@ private:
     FlushDenormals& operator=(const FlushDenormals&) = delete;
 };
 
+// How long the threads of a call wait for each other.
+struct Patience {
+    // A look takes as long as this many multiply-adds.
+    static constexpr double multiply_adds_of_look = 256;
+    static constexpr double fewest_looks = 1 << 12;  // some 50 microseconds
+    static constexpr double looks_for_each = 1 << 21;
+
+    Index looks = Index(fewest_looks);  // a wait of more is long
+    Index long_waits = 0;               // more of them are too many
+
+    // For steps that take a thread so many multiply-adds, in all and one of them: a long wait takes
+    // longer than the step, and one in some hundredth of a second is bearable.
+    static Patience of(double all, double step) {
+        const double looks = step / multiply_adds_of_look;
+        return {Index(looks < fewest_looks ? fewest_looks : looks),
+                Index(all / multiply_adds_of_look / looks_for_each)};
+    }
+};
+
 // Where the threads of one call wait for each other, a time step after the other.
 //
 // A step's share of a few rows is done in a microsecond, so who waits looks again and again. Where
 // another is kept from running, by programs that want its processor, a wait may last thousands of
-// steps. So the first wait that long says that the team is held up, and who meets so often is to
-// end it and go on alone: all of a team hear of it at the same meeting.
+// steps. After too many of those the team is held up, and who meets so often is to end it and go on
+// alone: all of a team hear of it at the same meeting.
 class Meeting {
 public:
+    explicit Meeting(Patience patience) : patience_(patience) {}
+
     void wait(int team) {
         const Index number = __atomic_load_n(&held_, __ATOMIC_ACQUIRE);
         if (__atomic_add_fetch(&arrived_, 1, __ATOMIC_ACQ_REL) == team) {
             __atomic_store_n(&arrived_, 0, __ATOMIC_RELAXED);
-            held_up_ = __atomic_load_n(&waited_long_, __ATOMIC_RELAXED);
+            held_up_ = __atomic_load_n(&long_waits_, __ATOMIC_RELAXED) > patience_.long_waits;
             __atomic_store_n(&held_, number + 1, __ATOMIC_RELEASE);
             return;
         }
-        for (int looks = 0; __atomic_load_n(&held_, __ATOMIC_ACQUIRE) == number; ++looks) {
-            if (looks < patience) {
-                pause();
-            } else {
-                __atomic_store_n(&waited_long_, true, __ATOMIC_RELAXED);
-                sched_yield();
-            }
+        for (Index looks = 0; __atomic_load_n(&held_, __ATOMIC_ACQUIRE) == number; ++looks) {
+            if (looks == patience_.looks) __atomic_add_fetch(&long_waits_, 1, __ATOMIC_RELAXED);
+            looks < patience_.looks ? pause() : yield();
         }
     }
 
@@ -71,17 +88,18 @@ public:
     bool held_up() const { return held_up_; }
 
 private:
-    static constexpr int patience = 1 << 12;  // some 50 microseconds
-
     static void pause() {
 #if defined(__x86_64__) || defined(__i386__)
         _mm_pause();
 #endif
     }
+    static void yield() { sched_yield(); }
 
+    const Patience patience_;
     alignas(64) Index held_ = 0;  // the meetings so far
     int arrived_ = 0;             // at the next one
-    bool waited_long_ = false, held_up_ = false;
+    Index long_waits_ = 0;
+    bool held_up_ = false;
 };
 
 // One thread of a team.
@@ -114,10 +132,11 @@ GATEWISE_INLINE int useful_threads(int threads, Index parts, double multiply_add
 
 // Runs `body(member)` in at most `threads` threads: it must work for any size of the team.
 template <class Body>
-void parallel([[maybe_unused]] int threads, const Body& body) {
+void parallel([[maybe_unused]] int threads, const Body& body,
+              [[maybe_unused]] Patience patience = {}) {
 #ifdef _OPENMP
     if (threads > 1) {
-        Meeting meeting;
+        Meeting meeting(patience);
 #pragma omp parallel num_threads(threads)
         {
             const FlushDenormals flush;
