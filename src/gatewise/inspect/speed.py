@@ -63,10 +63,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Rounds:
-    """How long to measure: so many rounds (at least 2) of at least so many seconds a side."""
+    """How long to measure: so many rounds (at least 2) of at least so many seconds a side.
+
+    Before each side's turn nothing runs for ``rest`` seconds: the threads of some pools go on
+    looking for work long after it has ended, and would take a processor from the other side.
+    """
 
     count: int = 15
     seconds: float = 0.05
+    rest: float = 0.0
 
     def compare(self, ours: Work, peer: Work) -> Comparison:
         """Run both alternately."""
@@ -74,6 +79,7 @@ class Rounds:
         order = list(sides)
         for _ in range(self.count):
             for work, repeats, times in order:
+                time.sleep(self.rest)
                 began = time.perf_counter()
                 for _ in range(repeats):
                     work()
