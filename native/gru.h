@@ -61,12 +61,18 @@ GATEWISE_INLINE GruCotangents<S> differentiate_update(const BackwardRow<S>& at, 
     return {product_z, product_h};
 }
 
-// grad_h = (direct part + d * through U) * scale
-template <class S>
-GATEWISE_INLINE void finish_backward(const BackwardRow<S>& at, Index unit, int count,
-                                     Vector<S> through, S scale) {
-    const Vector<S> direct = load(at.grad_h + unit, count);
-    store(at.grad_h + unit, fma(through, dropout_at(at, unit, count), direct) * scale, count);
+// Sends the cotangents at rows.pointers through U: grad_h = (grad_h + d * through U) * scale.
+template <class F>
+void pass_on(const Through<F>& U, const Place& place, const BackwardRows<Sum<F>>& rows) {
+    using S = Sum<F>;
+    if (!rows.passes_on) return;
+    U.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
+               [&](Index row, Index unit, int count, Vector<S> sum) {
+                   const BackwardRow<S>& at = rows.row[row];
+                   const Vector<S> direct = load(at.grad_h + unit, count);
+                   store(at.grad_h + unit,
+                         fma(sum, dropout_at(at, unit, count), direct) * rows.scale, count);
+               });
 }
 
 // ---- reset after the product
@@ -175,11 +181,7 @@ public:
             rows.pointers[row] = to;
         }
         place.crew.barrier();
-        if (!rows.passes_on) return;
-        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
-                    [&](Index row, Index unit, int count, Vector<S> sum) {
-                        finish_backward(rows.row[row], unit, count, sum, rows.scale);
-                    });
+        pass_on(U_, place, rows);
     }
 
 private:
@@ -300,13 +302,9 @@ public:
                               reset(rows.row[row], unit, count, sum);
                           });
         place.crew.barrier();
-        if (!rows.passes_on) return;
         for (Index row = 0; row < rows.count; ++row)
             rows.pointers[row] = rows.row[row].grad_product;
-        U_gates_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
-                          [&](Index row, Index unit, int count, Vector<S> sum) {
-                              finish_backward(rows.row[row], unit, count, sum, rows.scale);
-                          });
+        pass_on(U_gates_, place, rows);
     }
 
 private:

@@ -114,11 +114,7 @@ public:
                                      at.grad_product);
             rows.pointers[row] = recurrent;
         }
-        if (!rows.passes_on) return;
-        U_.multiply(rows.pointers, rows.count, rows.upcoming, place.crew,
-                    [&](Index row, Index unit, int count, Vector<S> sum) {
-                        finish_backward(rows.row[row], unit, count, sum, rows.scale);
-                    });
+        pass_on(U_, place, rows);
     }
 
 private:

@@ -62,7 +62,7 @@ struct Patience {
 
 // Where the threads of one call wait for each other, a time step after the other.
 //
-// A step's share of a few rows is done in a microsecond, so who waits looks again and again. Where
+// A step's share of a few rows is done in microseconds, so who waits looks again and again. Where
 // another is kept from running, by programs that want its processor, a wait may last thousands of
 // steps. After too many of those the team is held up, and who meets so often is to end it and go on
 // alone: all of a team hear of it at the same meeting.
