@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gatewise.kernels import Pass, ops
+from gatewise.kernels.dispatch import keeping_gates
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ def passage(given: Pass, back: WayBack) -> tuple[Tensor, tuple[Tensor, ...], ops
 
 
 def open_kernel(given: Pass) -> str:
-    """Return the kernel of a pass; cuDNN keeps its gates to itself, so the equation serves."""
-    return "reference" if given.kernel == "cudnn" else given.kernel
+    """Return the kernel of a pass, or, as cuDNN keeps its gates to itself, one in its place."""
+    return keeping_gates(given.kernel, given.specification, given.weights, given.x.device.type)
 
 
 def detached(given: Pass) -> Pass:

@@ -339,7 +339,8 @@ def _choice(module: nn.Module, weights: WeightSet, parameter: nn.Parameter, mask
     if choice is not None:
         return choice(parameter.dtype, parameter.device, mask=masked)
     device = parameter.device.type
-    return choose(Request(weights.specification, device, parameter.dtype, masked))
+    request = Request(weights.specification, device, parameter.dtype, masked, units=weights.units)
+    return choose(request)
 
 
 def _output_shape(layer: nn.Module) -> tuple[int | None, ...] | None:

@@ -10,7 +10,7 @@ from gatewise.cells import Specification
 def under_autocast(specification: Specification, device: str, dtype: torch.dtype) -> Specification:
     """Return the cell as it is to run on this device with weights of this type.
 
-    Under ``torch.autocast("cpu", dtype=torch.bfloat16)`` the products of a float32 cell are in
+    Under ``torch.autocast`` to bfloat16, on the CPU or a GPU, the products of a float32 cell are in
     bfloat16; the kernels have one type for everything else, and the weights' type loses nothing.
 
     >>> with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -18,10 +18,10 @@ def under_autocast(specification: Specification, device: str, dtype: torch.dtype
     'bfloat16'
     """
     if (
-        device == "cpu"
+        device in ("cpu", "cuda")
         and dtype == torch.float32
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and torch.is_autocast_enabled(device)
+        and torch.get_autocast_dtype(device) == torch.bfloat16
     ):
         return specification.at("bfloat16")
     return specification

@@ -9,16 +9,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gatewise.cells import NO_NOISE, Noise, Specification
+from gatewise.cells import NO_NOISE, Noise, Specification, units_of
 from gatewise.errors import FallbackWarning, UnsupportedError, unknown_name
-from gatewise.kernels import cpu
+from gatewise.kernels import cpu, cuda
 
-KERNELS = ("reference", "cpu", "cudnn")
+KERNELS = ("reference", "cpu", "cuda", "cudnn")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a call asks for. ``kernel`` is "auto" or the name of one of KERNELS."""
+    """What a call asks for. ``kernel`` is "auto" or the name of one of KERNELS.
+
+    ``units`` is H, 0 where it is not known, and ``batch`` B; both matter on a GPU alone.
+    """
 
     specification: Specification
     device: str
@@ -28,6 +31,8 @@ class Request:
     kernel: str = "auto"
     recompute: str | None = None
     zoneout: bool = False
+    units: int = 0
+    batch: int = 1
 
     @staticmethod
     def of(
@@ -49,6 +54,8 @@ class Request:
             kernel,
             recompute,
             noise.zones,
+            units_of(weights, specification),
+            x.shape[0],
         )
 
 
@@ -72,7 +79,7 @@ def choose(request: Request) -> Choice:
         return _choose_automatically(request)
     if request.kernel not in KERNELS:
         raise unknown_name("kernel", request.kernel, ("auto", *KERNELS))
-    refusals = {"cpu": _cpu_refusal, "cudnn": _cudnn_refusal}
+    refusals = {"cpu": _cpu_refusal, "cuda": _cuda_refusal, "cudnn": _cudnn_refusal}
     refusal = refusals[request.kernel](request) if request.kernel in refusals else None
     if refusal is not None:
         raise UnsupportedError(
@@ -82,15 +89,26 @@ def choose(request: Request) -> Choice:
     return Choice(request.kernel, "asked for by name")
 
 
+def keeping_gates(
+    kernel: str, specification: Specification, weights: Sequence[Tensor], device: str
+) -> str:
+    """Return the kernel that takes the place of ``kernel`` where the gates are asked for.
+
+    Only cuDNN keeps them to itself.
+    """
+    if kernel != "cudnn":
+        return kernel
+    units = units_of(weights, specification)
+    request = Request(specification, device, weights[1].dtype, kernel="cuda", units=units)
+    return "reference" if _cuda_refusal(request) else "cuda"
+
+
 def _choose_automatically(request: Request) -> Choice:
     unusual = _unusual_activation(request.specification)
     if unusual is not None:
         return Choice("reference", unusual)
     if request.device == "cuda":
-        refusal = _cudnn_refusal(request)
-        if refusal is None:
-            return Choice("cudnn", "cuDNN computes exactly this equation")
-        return Choice("reference", f"not cuDNN: {refusal}")
+        return _choose_on_gpu(request)
     if request.device != "cpu":
         return Choice("reference", f"no fused kernel for the device {request.device!r}")
     refusal = _cpu_refusal(request)
@@ -99,6 +117,17 @@ def _choose_automatically(request: Request) -> Choice:
     if not cpu.available():
         _warn_once(cpu.unavailable_reason())
     return Choice("reference", refusal)
+
+
+def _choose_on_gpu(request: Request) -> Choice:
+    not_ours, not_cudnn = _cuda_refusal(request), _cudnn_refusal(request)
+    if not_ours is None and not_cudnn is not None:
+        return Choice("cuda", f"our own; not cuDNN: {not_cudnn}")
+    if not_ours is None and cuda.worthwhile(request.specification, request.units, request.batch):
+        return Choice("cuda", "our own: a cluster of blocks holds U for the whole sequence")
+    if not_cudnn is None:
+        return Choice("cudnn", "cuDNN computes exactly this equation")
+    return Choice("reference", f"not cuDNN: {not_cudnn}; {not_ours}")
 
 
 def _products(specification: Specification) -> str:
@@ -119,6 +148,14 @@ def _cpu_refusal(request: Request) -> str | None:
     if not cpu.available():
         return "the native kernels are not installed"
     return cpu.supports(request.specification, request.dtype)
+
+
+def _cuda_refusal(request: Request) -> str | None:
+    """Return why the GPU kernels cannot serve, or None."""
+    if request.device != "cuda":
+        return f"the tensors are on {request.device!r}"
+    unusual = _unusual_activation(request.specification)
+    return unusual or cuda.refusal(request.specification, request.dtype, request.units)
 
 
 def _cudnn_refusal(request: Request) -> str | None:

@@ -111,14 +111,14 @@ def choose_int8(request: Request) -> Choice:
             f"Weights of 8 bits serve {', '.join(_CELLS)} and their options, but this cell has "
             f"{', '.join(options)}. Leave it in float32."
         )
-    if request.kernel == "cudnn":
+    if request.kernel in ("cudnn", "cuda"):
         raise UnsupportedError(
-            "The kernel 'cudnn' was asked for but cannot serve: cuDNN has no weights of 8 bits. "
-            "Use kernel 'auto'."
+            f"The kernel {request.kernel!r} was asked for but cannot serve: it has no weights of 8 "
+            "bits. Use kernel 'auto'."
         )
     choice = choose(request)
-    if choice.kernel == "cudnn":
-        return Choice("reference", "weights of 8 bits: cuDNN has none, so the equation runs")
+    if choice.kernel in ("cudnn", "cuda"):
+        return Choice("reference", "weights of 8 bits, which no GPU kernel has: the equation runs")
     return Choice(choice.kernel, f"{choice.reason}, weights of 8 bits")
 
 

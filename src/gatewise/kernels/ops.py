@@ -23,9 +23,9 @@ from torch.autograd import forward_ad
 from gatewise.cells import GATES, Noise, Specification, units_of
 from gatewise.cells.rows import gradient_row, saved_row
 from gatewise.errors import UnsupportedError
-from gatewise.kernels import cpu, reference
+from gatewise.kernels import cpu, cuda, reference
 
-_KERNELS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
+_KERNELS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu, "cuda": cuda}
 PATHS = ("full", "diagonal", "cell")
 REDUCTIONS = ("all", "sample", "step")
 

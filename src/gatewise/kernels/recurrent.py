@@ -12,7 +12,7 @@ from gatewise import cells
 from gatewise.cells import NO_NOISE, Noise, Specification
 from gatewise.kernels import cudnn, function, ops
 from gatewise.kernels.autocast import under_autocast
-from gatewise.kernels.dispatch import Request, choose
+from gatewise.kernels.dispatch import Request, choose, keeping_gates
 from gatewise.kernels.function import Call
 from gatewise.kernels.recompute import recomputed
 from gatewise.kernels.recording import Record, active_records
@@ -93,8 +93,7 @@ def _eager(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     records = active_records()
     if records is not None:
-        # cuDNN keeps its gates to itself; the reference computes the same equation in the open.
-        kernel = "reference" if call.kernel == "cudnn" else call.kernel
+        kernel = keeping_gates(call.kernel, call.specification, weights, x.device.type)
         record = Record(call.specification, kernel, x, weights, state, mask, noise)
         records.append(record)
         call = call._replace(kernel=kernel, needs_backward=True, record=record)

@@ -303,6 +303,7 @@ class Recurrent(Layer):
             self.use_kernel,
             self.recompute,
             any(self.zoneout),
+            self.units,
         )
         return choose(request) if self.quantization is None else choose_int8(request)
 

@@ -100,7 +100,10 @@ class RecurrentBase(nn.Module):
         device_type = weight.device.type if device is None else torch.device(device).type
         dtype = dtype or weight.dtype
         specification = under_autocast(self.specification, device_type, dtype)
-        return choose(Request(specification, device_type, dtype, mask=mask, kernel=self.kernel))
+        request = Request(
+            specification, device_type, dtype, mask, kernel=self.kernel, units=self.hidden_size
+        )
+        return choose(request)
 
     def weight_sets(
         self, read: Callable[[nn.Parameter], Tensor] = lambda parameter: parameter
