@@ -22,7 +22,7 @@ def plan(
 
     Raises ``UnsupportedError`` where a step's vectors fit in no block's shared memory.
     """
-    found = _possible(direction, gates, hidden, precision, batch, device)
+    found = _possible(direction, gates, hidden, precision, batch, _device(device))
     if not found:
         raise UnsupportedError(
             f"The GPU kernels do not hold {hidden} units: what the blocks exchange in a step is "
@@ -33,22 +33,25 @@ def plan(
 
 def holds(gates: int, hidden: int, precision: str, device: int) -> bool:
     """Whether there is a layout for so many units, forward and back."""
-    return all(_possible(way, gates, hidden, precision, 1, device) for way in _LAYOUTS)
+    return all(_possible(way, gates, hidden, precision, 1, _device(device)) for way in _LAYOUTS)
 
 
 def nanoseconds(gates: int, hidden: int, precision: str, batch: int, device: int) -> float:
     """Return what a time step of training should about take, forward and back."""
     return sum(
-        min(time for time, _ in _possible(way, gates, hidden, precision, batch, device))
+        min(time for time, _ in _possible(way, gates, hidden, precision, batch, _device(device)))
         for way in _LAYOUTS
     )
 
 
 def _possible(
-    direction: str, gates: int, hidden: int, precision: str, batch: int, device: int
+    direction: str, gates: int, hidden: int, precision: str, batch: int, device: tuple[int, int]
 ) -> list[tuple[float, Layout]]:
-    """Return the layouts that fit, each with the nanoseconds that it should take a step."""
-    multiprocessors, shared = _device(device)
+    """Return the layouts that fit, each with the nanoseconds that it should take a step.
+
+    ``device`` is its multiprocessors and the bytes of shared memory that a block may have.
+    """
+    multiprocessors, shared = device
     found: list[tuple[float, Layout]] = []
     for blocks in _BLOCKS:
         if blocks > 1 and (blocks - 1) * 8 >= hidden:

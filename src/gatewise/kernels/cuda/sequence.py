@@ -18,10 +18,12 @@ from gatewise.kernels.cuda.build import kernel, missing
 from gatewise.kernels.cuda.layout import Layout
 from gatewise.kernels.cuda.plan import holds, nanoseconds, plan
 
-# Up to 192 units cuDNN has kernels for the whole sequence too, and takes 5 to 8 microseconds for a
-# time step of training, float32, on an H100; beyond them it took 28 and more (docs/gpu.md). These
-# are what plan.nanoseconds gives where both took the same.
-_MOST_PERSISTENT, _PERSISTENT, _STANDARD = 192, 6000.0, 22000.0
+# Up to 192 units cuDNN has kernels for the whole sequence, too: of an LSTM it took 5 to 8
+# microseconds for a time step of training on an H100, of a GRU 3 to 5; beyond them 28 and more
+# (docs/gpu.md). These are what plan.nanoseconds gives where both take about the same.
+_MOST_PERSISTENT, _STANDARD = 192, 22000.0
+_PERSISTENT = {"lstm": 6000.0}
+_OTHERS_PERSISTENT = 2500.0
 
 _POINTERS_FIRST = (
     "product", "recurrent", "bias", "recurrent_bias", "peepholes", "state_h", "state_c", "mask",
@@ -75,7 +77,9 @@ def worthwhile(specification: Specification, units: int, batch: int) -> bool:
         len(specification.gates), units, specification.precision, batch,
         torch.cuda.current_device(),
     )  # fmt: skip
-    return time <= (_PERSISTENT if units <= _MOST_PERSISTENT else _STANDARD)
+    if units > _MOST_PERSISTENT:
+        return time <= _STANDARD
+    return time <= _PERSISTENT.get(specification.cell, _OTHERS_PERSISTENT)
 
 
 def forward(
