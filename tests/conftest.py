@@ -17,8 +17,10 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-# Keras reads this when it is first imported.
+# Keras reads these when it is first imported. Tensors of the tests lie on the CPU unless they say
+# otherwise, and Keras would put its own on a GPU if there is one.
 os.environ["KERAS_BACKEND"] = "torch"
+os.environ["KERAS_TORCH_DEVICE"] = "cpu"
 
 
 @pytest.fixture

@@ -62,7 +62,8 @@ def test_layers_compute_on_the_gpu_what_they_compute_here(layers: list[Any]) -> 
     model = program(*layers)
     x = torch.randn(9, 13, 5)
     model(x)
-    assert_same(*both(model, x))
+    # cuDNN, which serves a small GRU or simple RNN, multiplies in TF32 unless torch is told not to.
+    assert_same(*both(model, x), 1e-3)
 
 
 def test_padding_leaves_no_slow_path() -> None:
@@ -135,9 +136,8 @@ def test_compiled_by_torch() -> None:
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_torchs_layer_under_autocast(cell: str) -> None:
     torch.manual_seed(0)
-    theirs = getattr(nn, cell)(20, 128, num_layers=2, batch_first=True).cuda()
-    ours = copy.deepcopy(theirs)
-    ours = gatewise.accelerate(nn.ModuleList([ours]))[0]
+    theirs = getattr(nn, cell)(20, 256, num_layers=2, batch_first=True).cuda()
+    ours = gatewise.accelerate(nn.ModuleList([copy.deepcopy(theirs)]))[0]
     x = torch.randn(16, 30, 20, device="cuda")
     with torch.autocast("cuda", torch.bfloat16):
         found, expected = ours(x)[0], theirs(x)[0]

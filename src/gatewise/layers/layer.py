@@ -92,6 +92,7 @@ class Layer(nn.Module):
         self._trainable = bool(trainable)
         self._never_trained: set[str] = set()
         self.calls: list[Call] = []
+        self.weights_to_come: Tensor | None = None
         self._building = False
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -102,6 +103,8 @@ class Layer(nn.Module):
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if is_symbolic(arguments, keywords):
             return call_on_symbols(self, arguments, keywords)
+        if not self.built:
+            place_weights_to_come(self, arguments)
         training = keywords.pop("training", None)
         if training is None or bool(training) == self.training:
             result = super().__call__(*arguments, **keywords)
@@ -111,6 +114,13 @@ class Layer(nn.Module):
         if self.activity_regularizer is not None:
             activity.note(self.activity_regularizer, result)
         return result
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Move or convert the layer, and remember it for the weights that are still to come."""
+        if not self.built:
+            like = self.weights_to_come
+            self.weights_to_come = fn(torch.empty(0) if like is None else like)
+        return super()._apply(fn, recurse)
 
     @property
     def output(self) -> Any:
@@ -176,6 +186,7 @@ class Layer(nn.Module):
         finally:
             self._building = False
         self.build_shape = any_batch(shape)
+        self.weights_to_come = None
         self.built = True
 
     def create_weights(self, input_shape: Shape) -> None:
@@ -201,7 +212,8 @@ class Layer(nn.Module):
             taken = sum(known.startswith("weight") for known in self._parameters)
             name = f"weight_{taken}" if taken else "weight"
         initialize = initializers.get("glorot_uniform" if initializer is None else initializer)
-        dtype = dtype or torch.get_default_dtype()
+        like = self.weights_to_come
+        dtype = dtype or (torch.get_default_dtype() if like is None else like.dtype)
         value = torch.as_tensor(initialize(tuple(shape or ()), dtype=dtype))
         if value.shape != tuple(shape or ()):
             raise InputError(
@@ -209,6 +221,7 @@ class Layer(nn.Module):
                 f"where {tuple(shape or ())} was asked for."
             )
         value = value.detach().to(dtype)
+        value = value if like is None else value.to(like.device)
         parameter = nn.Parameter(value, requires_grad=self._trainable and trainable)
         self.register_parameter(name, parameter)
         if not trainable:
@@ -390,3 +403,17 @@ def positive(layer: str, argument: str, value: Any) -> int:
 def sizes(shape: Shape) -> str:
     """Return a shape for a message, unknown sizes as None."""
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def place_weights_to_come(module: nn.Module, data: Any) -> None:
+    """Let the weights that layers still have to create come to where the data is.
+
+    Layers that were moved themselves stay where they are.
+    """
+    given = data[0] if isinstance(data, (list, tuple)) and data else data
+    given = given[0] if isinstance(given, (list, tuple)) and given else given
+    if not isinstance(given, Tensor) or given.device == torch.get_default_device():
+        return
+    for layer in module.modules():
+        if isinstance(layer, Layer) and not layer.built and layer.weights_to_come is None:
+            layer.weights_to_come = torch.empty(0, device=given.device)

@@ -8,7 +8,7 @@ shows what `gatewise.inspect` measures.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -239,13 +239,20 @@ class Model(Online, nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type of the weights (of the weights to come, before the model is built)."""
-        floating = (p.dtype for p in self.parameters() if p.is_floating_point())
+        floating = (p.dtype for p in self._weights() if p.is_floating_point())
         return next(floating, torch.get_default_dtype())
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights."""
-        return next((p.device for p in self.parameters()), torch.device("cpu"))
+        """The device of the weights (of the weights to come, before the model is built)."""
+        return next((p.device for p in self._weights()), torch.device("cpu"))
+
+    def _weights(self) -> Iterator[Tensor]:
+        """Yield the weights, and then what the weights of unbuilt layers are to be like."""
+        yield from self.parameters()
+        for layer in self.modules():
+            if isinstance(layer, Layer) and layer.weights_to_come is not None:
+                yield layer.weights_to_come
 
     def cast_input(self, x: Any) -> Any:
         """Return `x` in the model's type; token ids for an embedding stay integers."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.layers import Embedding, Input, Layer, RankError, Symbol, TorchLayer
+from gatewise.layers.layer import place_weights_to_come
 from gatewise.layers.stream import ModelStream
 from gatewise.models.describing import describe_layer, make_layer, model_kind
 from gatewise.models.masks import mask_after
@@ -173,6 +174,7 @@ class Sequential(Model):
         vector a series ends it.
         """
         if not self.built:
+            place_weights_to_come(self, x)
             self.build(self.shape_of_data(x))
         for layer in self.layers:
             if isinstance(layer, Model):
