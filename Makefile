@@ -15,6 +15,7 @@ export GATEWISE_REQUIRE_NATIVE := 1
 # The install is editable: a change in src/ is live. What follows is built, so a change installs again.
 BUILT_FROM := pyproject.toml constraints.txt CMakeLists.txt $(shell find native -type f)
 CODE := src tests benchmarks examples tools
+CUDA := src/gatewise/kernels/cuda/source
 
 .PHONY: help
 help:  ## list these commands
@@ -64,7 +65,7 @@ arm: $(VENV)/developing  ## run the kernels' tests on an emulated ARM processor 
 lint: $(VENV)/developing  ## ruff, clang-format, pyright and the import rules
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/clang-format --dry-run -Werror native/*.h native/*.cpp
+	$(BIN)/clang-format --dry-run -Werror native/*.h native/*.cpp $(CUDA)/*.cu $(CUDA)/*.cuh
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
@@ -72,7 +73,7 @@ lint: $(VENV)/developing  ## ruff, clang-format, pyright and the import rules
 format: $(VENV)/developing  ## let ruff and clang-format lay out the code
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
-	$(BIN)/clang-format -i native/*.h native/*.cpp
+	$(BIN)/clang-format -i native/*.h native/*.cpp $(CUDA)/*.cu $(CUDA)/*.cuh
 
 .PHONY: bench
 bench: $(VENV)/developing  ## measure the kernels, fit's overhead, and verse or scripture against Keras

@@ -1,6 +1,6 @@
 // Back through time: a block turns the cotangent of its units' h into that of their gates, and
-// multiplies it with their columns of U. That gives a part of the cotangent of every unit's h a step
-// earlier; each block gets those of its own units from all the others and adds them.
+// multiplies it with their columns of U. That gives a part of the cotangent of every unit's h a
+// step earlier; each block gets those of its own units from all the others and adds them.
 
 #include "layout.cuh"
 
@@ -48,7 +48,8 @@ __device__ inline Given ask(const Sequence& s, const Pair& pair, int t, int befo
 }  // namespace gatewise
 
 extern "C" __global__ void __launch_bounds__(gatewise::threads, 1)
-    __cluster_dims__(gatewise::blocks, 1, 1) backward(const __grid_constant__ gatewise::Sequence s) {
+    __cluster_dims__(gatewise::blocks, 1, 1)
+        backward(const __grid_constant__ gatewise::Sequence s) {
     using namespace gatewise;
     extern __shared__ __align__(16) char memory[];
     Shared shared{memory};
@@ -60,8 +61,8 @@ extern "C" __global__ void __launch_bounds__(gatewise::threads, 1)
     matrix.lane = lane;
     matrix.first_tile = warp, matrix.tiles_apart = tile_groups;
     matrix.first_step = 0;
-    matrix.shared = shared.take<Held::Fragment>(warps * tiles * in_shared * 32) +
-                    warp * tiles * in_shared * 32;
+    matrix.shared =
+        shared.take<Held::Fragment>(warps * tiles * in_shared * 32) + warp * tiles * in_shared * 32;
     matrix.device = device_fragments(s, block);
     // Of two steps: a warp may still multiply those of one when others have gone on to the next.
     Number* const both = shared.take<Number>(2 * rows * own_stride);
@@ -72,7 +73,8 @@ extern "C" __global__ void __launch_bounds__(gatewise::threads, 1)
     matrix.load([&](int m, int k) {
         const int gate = k / units, unit = block * units + k % units;
         const bool real = m < hidden && unit < hidden && gate < gates;
-        return real ? s.recurrent[static_cast<long long>(m) * columns + gate * hidden + unit] : 0.0f;
+        return real ? s.recurrent[static_cast<long long>(m) * columns + gate * hidden + unit]
+                    : 0.0f;
     });
     for (int at = threadIdx.x; at < 2 * rows * own_stride; at += threads) {
         both[at] = Element::number(0.0f);
@@ -83,7 +85,9 @@ extern "C" __global__ void __launch_bounds__(gatewise::threads, 1)
     float dropout[pairs];
     Given given[pairs];
     const int first = s.reverse ? 0 : s.time - 1, onward = s.reverse ? 1 : -1;
-    const auto before = [&](int step) { return step + 1 < s.time ? first + (step + 1) * onward : -1; };
+    const auto before = [&](int step) {
+        return step + 1 < s.time ? first + (step + 1) * onward : -1;
+    };
 #pragma unroll
     for (int i = 0; i < pairs; ++i) {
         const Pair pair(i, block, first_row, s.batch);
@@ -99,6 +103,7 @@ extern "C" __global__ void __launch_bounds__(gatewise::threads, 1)
     }
     if (blocks > 1) {
         if (threadIdx.x == 0) mailboxes.open(message);
+        __syncwarp();  // the next instruction is one of a whole warp
         meet_cluster();
     }
     __syncthreads();
@@ -109,6 +114,7 @@ extern "C" __global__ void __launch_bounds__(gatewise::threads, 1)
         if (blocks > 1) {
             mailboxes.wait(parity, (step - 1) / 2);
             if (threadIdx.x == 0) mailboxes.expect(parity, message);
+            __syncwarp();
         }
         const float scale = s.scale ? s.scale[first + (step - 1) * onward] : 1.0f;
 #pragma unroll

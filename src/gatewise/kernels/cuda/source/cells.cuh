@@ -1,9 +1,9 @@
 // One step of one unit of one row, forward and back. The equations are those of gatewise.cells.
 //
-// `given` is x W + b, `recurrent` h U (+ b'), each one number a gate. Forward takes the state (h, c)
-// to the next and leaves the activated gates and, of a GRU, what else is saved. Back takes the
-// cotangents of the state after the step to dL/dP (`of_given`), to those of h U (`of_recurrent`) and
-// to what reaches the state before the step past U.
+// `given` is x W + b, `recurrent` h U (+ b'), each one number a gate. Forward takes the state (h,
+// c) to the next and leaves the activated gates and, of a GRU, what else is saved. Back takes the
+// cotangents of the state after the step to dL/dP (`of_given`), to those of h U (`of_recurrent`)
+// and to what reaches the state before the step past U.
 
 #pragma once
 
@@ -37,9 +37,9 @@ struct LongShortTerm {
     static constexpr int peepholes = COUPLED ? 2 : 3;
     static constexpr int f_at = COUPLED ? 0 : 1, g_at = f_at + 1, o_at = f_at + 2;
 
-    __device__ static State forward(
-        const float (&given)[gates], const float (&recurrent)[gates], State before,
-        const Options& options, float (&activated)[gates]) {
+    __device__ static State forward(const float (&given)[gates], const float (&recurrent)[gates],
+                                    State before, const Options& options,
+                                    float (&activated)[gates]) {
         const Peepholes& p = options.peepholes;
         const float f = Gate::value(given[f_at] + recurrent[f_at] + p.f * before.c);
         const float g = Squash::value(given[g_at] + recurrent[g_at]);
@@ -54,8 +54,8 @@ struct LongShortTerm {
         return {o * Squash::value(c), c};
     }
 
-    __device__ static Cotangents<gates> back(
-        State grad, const float (&activated)[gates], State before, float, const Options& options) {
+    __device__ static Cotangents<gates> back(State grad, const float (&activated)[gates],
+                                             State before, float, const Options& options) {
         const Peepholes& p = options.peepholes;
         const float f = activated[f_at], g = activated[g_at], o = activated[o_at];
         const float i = COUPLED ? 1.0f - f : activated[0];
@@ -98,9 +98,8 @@ struct Gru {
     static constexpr bool has_memory = false, saves_recurrent = true;
     static constexpr int peepholes = 0;
 
-    __device__ static State forward(
-        const float (&given)[gates], const float (&recurrent)[gates], State before, const Options&,
-        float (&activated)[gates]) {
+    __device__ static State forward(const float (&given)[gates], const float (&recurrent)[gates],
+                                    State before, const Options&, float (&activated)[gates]) {
         const float z = Gate::value(given[0] + recurrent[0]);
         const float r = Gate::value(given[1] + recurrent[1]);
         const float n = Squash::value(given[2] + r * recurrent[2]);
@@ -108,8 +107,8 @@ struct Gru {
         return {z * before.h + (1.0f - z) * n, 0.0f};
     }
 
-    __device__ static Cotangents<gates> back(
-        State grad, const float (&activated)[gates], State before, float saved, const Options&) {
+    __device__ static Cotangents<gates> back(State grad, const float (&activated)[gates],
+                                             State before, float saved, const Options&) {
         const float z = activated[0], r = activated[1], n = activated[2];
         const float of_z = grad.h * (before.h - n) * Gate::slope(z);
         const float of_n = grad.h * (1.0f - z) * Squash::slope(n);
@@ -124,15 +123,14 @@ struct SimpleRnn {
     static constexpr bool has_memory = false, saves_recurrent = false;
     static constexpr int peepholes = 0;
 
-    __device__ static State forward(
-        const float (&given)[gates], const float (&recurrent)[gates], State, const Options&,
-        float (&activated)[gates]) {
+    __device__ static State forward(const float (&given)[gates], const float (&recurrent)[gates],
+                                    State, const Options&, float (&activated)[gates]) {
         activated[0] = Squash::value(given[0] + recurrent[0]);
         return {activated[0], 0.0f};
     }
 
-    __device__ static Cotangents<gates> back(
-        State grad, const float (&activated)[gates], State, float, const Options&) {
+    __device__ static Cotangents<gates> back(State grad, const float (&activated)[gates], State,
+                                             float, const Options&) {
         const float of_sum = grad.h * Squash::slope(activated[0]);
         return {{of_sum}, {of_sum}, {0.0f, 0.0f}};
     }

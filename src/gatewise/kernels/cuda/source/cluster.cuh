@@ -27,8 +27,8 @@ __device__ inline unsigned rank_in_cluster() {
 }
 
 __device__ inline void meet_cluster() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;"
-                 ::: "memory");
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
 }
 
 struct Mailboxes {
@@ -37,7 +37,8 @@ struct Mailboxes {
     // By one thread, before the cluster meets for the first time.
     __device__ void open(unsigned bytes) {
         for (int parity = 0; parity < 2; ++parity) {
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(address(parity)) : "memory");
+            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(address(parity))
+                         : "memory");
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
         for (int parity = 0; parity < 2; ++parity) expect(parity, bytes);
@@ -45,8 +46,10 @@ struct Mailboxes {
 
     // By one thread: so many bytes make the next message of this mailbox.
     __device__ void expect(int parity, unsigned bytes) {
-        asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
-                     ::"r"(address(parity)), "r"(bytes) : "memory");
+        asm volatile(
+            "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address(parity)),
+            "r"(bytes)
+            : "memory");
     }
 
     // By every thread: wait for the n-th message of this mailbox, from 0.
@@ -57,7 +60,9 @@ struct Mailboxes {
             "again:\n"
             "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 arrived, [%0], %1;\n"
             "@!arrived bra again;\n"
-            "}\n" ::"r"(address(parity)), "r"(message & 1) : "memory");
+            "}\n" ::"r"(address(parity)),
+            "r"(message & 1)
+            : "memory");
     }
 
     __device__ unsigned address(int parity) const { return shared_address(&box[parity]); }
@@ -66,8 +71,9 @@ struct Mailboxes {
 // Sends 16 bytes to a place in a block's shared memory, and says so in a mailbox of that block.
 __device__ inline void send(unsigned place, unsigned mailbox, uint4 value) {
     asm volatile(
-        "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, [%5];"
-        ::"r"(place), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w), "r"(mailbox)
+        "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, "
+        "[%5];" ::"r"(place),
+        "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w), "r"(mailbox)
         : "memory");
 }
 

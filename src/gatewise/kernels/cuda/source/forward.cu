@@ -55,8 +55,8 @@ extern "C" __global__ void __launch_bounds__(gatewise::threads, 1)
     matrix.lane = lane;
     matrix.first_tile = tile_group, matrix.tiles_apart = tile_groups;
     matrix.first_step = step_group * steps;
-    matrix.shared = shared.take<Held::Fragment>(warps * tiles * in_shared * 32) +
-                    warp * tiles * in_shared * 32;
+    matrix.shared =
+        shared.take<Held::Fragment>(warps * tiles * in_shared * 32) + warp * tiles * in_shared * 32;
     matrix.device = device_fragments(s, block);
     Number* const heard = shared.take<Number>(2 * rows * seen_stride);
     float* const sums = shared.take<float>(step_groups * rows * sum_stride);
@@ -66,14 +66,16 @@ extern "C" __global__ void __launch_bounds__(gatewise::threads, 1)
     matrix.load([&](int m, int k) {
         const int gate = m / units, unit = block * units + m % units;
         const bool real = m < local_columns && unit < hidden && k < hidden;
-        return real ? s.recurrent[static_cast<long long>(k) * columns + gate * hidden + unit] : 0.0f;
+        return real ? s.recurrent[static_cast<long long>(k) * columns + gate * hidden + unit]
+                    : 0.0f;
     });
     for (int at = threadIdx.x; at < 2 * rows * seen_stride; at += threads) {
         const int row = first_row + at / seen_stride, unit = at % seen_stride;
         float h = 0.0f;
         if (at < rows * seen_stride && row < s.batch && unit < hidden) {
-            h = s.state_h[row * hidden + unit];
-            if (s.dropout) h *= s.dropout[row * hidden + unit];
+            const long long place = static_cast<long long>(row) * hidden + unit;
+            h = s.state_h[place];
+            if (s.dropout) h *= s.dropout[place];
         }
         heard[at] = Element::number(h);
     }
@@ -104,6 +106,7 @@ extern "C" __global__ void __launch_bounds__(gatewise::threads, 1)
     }
     if (blocks > 1) {
         if (threadIdx.x == 0) mailboxes.open(message);
+        __syncwarp();  // the next instruction is one of a whole warp
         meet_cluster();
     }
     __syncthreads();
@@ -113,13 +116,14 @@ extern "C" __global__ void __launch_bounds__(gatewise::threads, 1)
         if (blocks > 1 && step > 0) {
             mailboxes.wait(parity, (step - 1) / 2);
             if (threadIdx.x == 0) mailboxes.expect(parity, message);
+            __syncwarp();
         }
         const Number* const vectors = heard + parity * rows * seen_stride;
 #pragma unroll 1
         for (int row = 0; row < rows; row += 8) {
             matrix.multiply(vectors + row * seen_stride, seen_stride, [&](int tile, Sums found) {
-                float* const to = sums + (step_group * rows + row + lane % 4 * 2) * sum_stride +
-                                  tile + lane / 4;
+                float* const to =
+                    sums + (step_group * rows + row + lane % 4 * 2) * sum_stride + tile + lane / 4;
                 to[0] = found.low[0], to[sum_stride] = found.low[1];
                 to[8] = found.high[0], to[sum_stride + 8] = found.high[1];
             });
@@ -166,7 +170,8 @@ extern "C" __global__ void __launch_bounds__(gatewise::threads, 1)
                         const int piece = at % (4 * pieces_a_row), to = at / (4 * pieces_a_row);
                         const int row = first_of_row + piece / pieces_a_row;
                         const int in_row = piece % pieces_a_row * numbers_a_piece;
-                        const unsigned place = shared_address(next + row * seen_stride + unit + in_row);
+                        const unsigned place =
+                            shared_address(next + row * seen_stride + unit + in_row);
                         send(address_in(to, place), address_in(to, mailbox),
                              *reinterpret_cast<const uint4*>(mine + piece * numbers_a_piece));
                     }

@@ -38,31 +38,31 @@ __host__ __device__ constexpr int rounded_up(int number, int multiple) {
 constexpr int pairs = rounded_up(units * rows, threads) / threads;
 
 struct Sequence {
-    const float* product;          // forward: x W, (batch, time, columns)
-    const float* recurrent;        // U, (hidden, columns)
-    const float* bias;             // (columns), or null
-    const float* recurrent_bias;   // (columns), or null
-    const float* peepholes;        // a row (hidden) for each gate that has one, or null
-    const float* state_h;          // (batch, hidden), before the first step
+    const float* product;         // forward: x W, (batch, time, columns)
+    const float* recurrent;       // U, (hidden, columns)
+    const float* bias;            // (columns), or null
+    const float* recurrent_bias;  // (columns), or null
+    const float* peepholes;       // a row (hidden) for each gate that has one, or null
+    const float* state_h;         // (batch, hidden), before the first step
     const float* state_c;
-    const unsigned char* mask;     // (batch, time), 0 where a step is left out; or null
-    const float* dropout;          // (batch, hidden), on the h that U sees; or null
-    const float* zoneout_h;        // (batch, time, hidden), the share of the old state; or null
+    const unsigned char* mask;  // (batch, time), 0 where a step is left out; or null
+    const float* dropout;       // (batch, hidden), on the h that U sees; or null
+    const float* zoneout_h;     // (batch, time, hidden), the share of the old state; or null
     const float* zoneout_c;
-    float* outputs;                // h, (batch, time, hidden); read on the way back
-    float* activated;              // (batch, time, columns); null forward where nothing is kept
-    float* saved;                  // (batch, time, hidden): c, or of a GRU h U_h + b'_h
-    float* final_h;                // (batch, hidden); on the way back the cotangents of the first
-    float* final_c;                // state
-    void* fragments;               // what of U fits neither registers nor shared memory
-    const float* grad_outputs;     // back: (batch, time, hidden), or null
-    const float* grad_final_h;     // (batch, hidden)
+    float* outputs;             // h, (batch, time, hidden); read on the way back
+    float* activated;           // (batch, time, columns); null forward where nothing is kept
+    float* saved;               // (batch, time, hidden): c, or of a GRU h U_h + b'_h
+    float* final_h;             // (batch, hidden); on the way back the cotangents of the first
+    float* final_c;             // state
+    void* fragments;            // what of U fits neither registers nor shared memory
+    const float* grad_outputs;  // back: (batch, time, hidden), or null
+    const float* grad_final_h;  // (batch, hidden)
     const float* grad_final_c;
-    const float* scale;            // (time), on what a step hands to the one before; or null
-    float* grad_product;           // (batch, time, columns)
+    const float* scale;   // (time), on what a step hands to the one before; or null
+    float* grad_product;  // (batch, time, columns)
     int batch, time;
-    int reverse;                   // from the last time step to the first
-    float clip;                    // of c; infinite where there is none
+    int reverse;  // from the last time step to the first
+    float clip;   // of c; infinite where there is none
 };
 
 // Shared memory is handed out in this order.

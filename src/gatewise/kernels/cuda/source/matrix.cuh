@@ -38,7 +38,8 @@ struct Bfloat16 {
         const auto pair = [&](int m, int at) {
             unsigned found;
             asm("cvt.rn.bf16x2.f32 %0, %1, %2;"
-                : "=r"(found) : "f"(element(m, at + 1)), "f"(element(m, at)));
+                : "=r"(found)
+                : "f"(element(m, at + 1)), "f"(element(m, at)));
             return found;
         };
         return {pair(r, k), pair(r + 8, k), pair(r, k + 8), pair(r + 8, k + 8)};
@@ -62,8 +63,8 @@ struct Bfloat16 {
         float sum[4] = {};
     };
 
-    __device__ static void multiply(
-        Accumulator& into, const Fragment& matrix, const Operand& vectors) {
+    __device__ static void multiply(Accumulator& into, const Fragment& matrix,
+                                    const Operand& vectors) {
         asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
             "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
             : "+f"(into.sum[0]), "+f"(into.sum[1]), "+f"(into.sum[2]), "+f"(into.sum[3])
@@ -120,8 +121,8 @@ struct Float32 {
         float low[8] = {}, high[8] = {};
     };
 
-    __device__ static void multiply(
-        Accumulator& into, const Fragment& matrix, const Operand& vectors) {
+    __device__ static void multiply(Accumulator& into, const Fragment& matrix,
+                                    const Operand& vectors) {
 #pragma unroll
         for (int n = 0; n < 8; ++n) {
             const float4 v = vectors.part[n];
@@ -197,7 +198,8 @@ struct Matrix {
         }
     }
 
-    // Multiplies eight vectors; `take(row, sums)` gets the sums of each tile, which begins at `row`.
+    // Multiplies eight vectors; `take(row, sums)` gets the sums of each tile, which begins at
+    // `row`.
     template <class Take>
     __device__ void multiply(const Number* vectors, int stride, const Take& take) const {
         // A tensor core answers after a while; several sums of the same tile wait side by side.
@@ -233,23 +235,21 @@ struct Matrix {
 private:
     template <class At>
     __device__ Fragment part(const At& at, int step, int tile) const {
-        return Element::fragment(
-            at, (first_tile + tile * tiles_apart) * 16, (first_step + step) * 16, lane);
+        return Element::fragment(at, (first_tile + tile * tiles_apart) * 16,
+                                 (first_step + step) * 16, lane);
     }
 
     template <int COUNT, class Sum, int CHAINS>
-    __device__ void further(
-        Sum (&sum)[TILES][CHAINS], const Fragment* from, const Number* view, int stride,
-        int before) const {
+    __device__ void further(Sum (&sum)[TILES][CHAINS], const Fragment* from, const Number* view,
+                            int stride, int before) const {
 #pragma unroll(sizeof(Fragment) == 16 ? 4 : 1)
         for (int step = 0; step < COUNT; ++step) {
             const auto operand = Element::operand(view, stride, (first_step + before + step) * 16);
 #pragma unroll
             for (int tile = 0; tile < TILES; ++tile) {
                 // Whole rounds of four are unrolled, so the chain is known when it is compiled.
-                Element::multiply(
-                    sum[tile][CHAINS == 1 ? 0 : step % CHAINS],
-                    from[(step * TILES + tile) * 32 + lane], operand);
+                Element::multiply(sum[tile][CHAINS == 1 ? 0 : step % CHAINS],
+                                  from[(step * TILES + tile) * 32 + lane], operand);
             }
         }
     }
