@@ -155,3 +155,12 @@ def test_a_cotangent_is_scaled_on_its_way() -> None:
         )  # fmt: skip
         found.append([grads[0].double(), *(part.double() for part in grads[1])])
     assert_close(*found, 2e-5)
+
+
+def test_autocast_to_float16_changes_nothing() -> None:
+    specification = Specification("lstm")
+    given = drawn(specification, (9, 6, 5, 128))
+    expected = results("cuda", torch.float32, specification, *given)
+    with torch.autocast("cuda", torch.float16):
+        found = results("cuda", torch.float32, specification, *given)
+    assert_close(found, expected, 1e-6)

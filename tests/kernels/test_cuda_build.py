@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -16,13 +18,18 @@ LAYOUTS = {"forward": forward_layout, "backward": backward_layout}
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine with an H100, as far as the choice of a kernel asks."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     monkeypatch.setattr(plan, "_device", lambda index: H100)
-    plan.plan.cache_clear()
+    remembered = plan.plan, plan.holds, plan.nanoseconds
+    for one in remembered:
+        one.cache_clear()
+    yield
+    for one in remembered:
+        one.cache_clear()
 
 
 @pytest.mark.skipif(build.missing() is not None, reason="cuda-bindings is not installed")

@@ -35,7 +35,7 @@ def forward(
     needs_backward: bool,
 ) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
     """Return the outputs (B, T, H), the final state, the activated gates and what else is saved."""
-    with _full_precision(x):
+    with full_precision(x):
         product = cells.input_product(x, weights, mask, specification)
         run = cells.scan(product, weights, state, mask, noise, specification)
         saved = run.saved
@@ -68,7 +68,7 @@ def backward_scan(
     The rows begin with dL/dP (see :mod:`gatewise.cells.rows`); they are written to
     ``grad_product`` if that is given.
     """
-    with _full_precision(outputs):
+    with full_precision(outputs):
         grads = cells.backward_scan(
             grad_outputs, grad_final_state, outputs, gates, saved, weights, state, mask,
             noise, specification, scale, path, norms,
@@ -96,7 +96,7 @@ def weight_gradient(
     ``contracted`` multiplies a step's input (B, T, M) with its cotangents (B, T, N); a kernel that
     has a faster product than this one gives its own.
     """
-    with _full_precision(x):
+    with full_precision(x):
         if mask is not None:
             x = torch.where(mask.unsqueeze(-1), x, 0)
         seen = previous_outputs(outputs, state, specification)
@@ -150,7 +150,7 @@ def input_gradient(
 ) -> Tensor:
     """Return dL/dx (B, T, I)."""
     row = gradient_row(specification, cells.units_of(weights, specification), weights[1].shape[0])
-    with _full_precision(grad_product):
+    with full_precision(grad_product):
         return product(grad_product[..., row.input], weights[0].t(), specification.precision)
 
 
@@ -203,6 +203,6 @@ def _reset_before_gradient(
     )
 
 
-def _full_precision(tensor: Tensor) -> torch.autocast:
+def full_precision(tensor: Tensor) -> torch.autocast:
     """Keep autocast from rounding the products in here: the caller has chosen the type."""
     return torch.autocast(tensor.device.type, enabled=False)

@@ -31,11 +31,13 @@ def plan(
     return min(found, key=lambda pair: pair[0])[1]
 
 
+@lru_cache(maxsize=1024)
 def holds(gates: int, hidden: int, precision: str, device: int) -> bool:
     """Whether there is a layout for so many units, forward and back."""
     return all(_possible(way, gates, hidden, precision, 1, _device(device)) for way in _LAYOUTS)
 
 
+@lru_cache(maxsize=1024)
 def nanoseconds(gates: int, hidden: int, precision: str, batch: int, device: int) -> float:
     """Return what a time step of training should about take, forward and back."""
     return sum(

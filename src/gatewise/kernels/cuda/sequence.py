@@ -195,10 +195,11 @@ def input_gradient(
 
 def _product(left: Tensor, right: Tensor, precision: str) -> Tensor:
     """Return left (M, K) times right (K, N), with operands in bfloat16 where that is asked for."""
-    if precision == "bfloat16":
-        half = torch.bfloat16
-        return torch.mm(left.to(half), right.to(half), out_dtype=torch.float32)
-    return torch.mm(left, right)
+    with reference.full_precision(left):
+        if precision == "bfloat16":
+            half = torch.bfloat16
+            return torch.mm(left.to(half), right.to(half), out_dtype=torch.float32)
+        return torch.mm(left, right)
 
 
 def _given(
