@@ -8,7 +8,7 @@ configs and saved files stay Keras's own:
 >>> model = keras.Sequential([keras.Input((7, 3)), keras.layers.LSTM(4, name="memory")])
 >>> model(keras.ops.ones((2, 7, 3))).shape
 torch.Size([2, 4])
->>> report(model)["memory"].kernel in ("cpu", "cudnn", "reference")
+>>> report(model)["memory"].kernel in ("cpu", "cuda", "cudnn", "reference")
 True
 >>> disable()
 

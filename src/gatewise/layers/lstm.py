@@ -55,7 +55,7 @@ class LSTM(Recurrent):
     the same ones at every time step of a call).
 
     ``unroll`` and ``implementation`` are accepted and change nothing. ``use_kernel`` is "auto", or
-    asks for one of "reference", "cpu" and "cudnn".
+    asks for one of "reference", "cpu", "cuda" and "cudnn".
 
     ``recompute="gates"`` keeps no gates from the way forward to the way back but computes them
     again there: H numbers a step and row instead of 6·H beside the input, and the same gradients to
