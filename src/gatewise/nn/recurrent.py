@@ -21,9 +21,9 @@ class LSTM(RecurrentBase):
         c' = f ⊙ c + i ⊙ g,    h' = o ⊙ tanh(c')    (and h' = W_hr h' with ``proj_size``)
 
     Equal seeds give equal parameters, state_dicts load both ways, and dropout between the layers
-    draws what torch draws on a CPU. ``kernel`` ("auto", "reference", "cpu", "cuda", "cudnn") names the
-    kernel that must serve; :meth:`choice` tells which does. Under autocast the layer computes in
-    the type of its weights.
+    draws what torch draws on a CPU. ``kernel`` ("auto", "reference", "cpu", "cuda", "cudnn") names
+    the kernel that must serve; :meth:`choice` tells which does. Under autocast the layer computes
+    in the type of its weights, and to bfloat16 it rounds the operands of its products.
 
     Source: Hochreiter and Schmidhuber 1997; projection: Sak et al., arXiv 1402.1128.
 
