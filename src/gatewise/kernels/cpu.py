@@ -17,6 +17,7 @@ from torch import Tensor
 from gatewise.cells import NO_NOISE, Noise, Specification, Weights
 from gatewise.kernels.native import (
     DTYPES,
+    all_finite,
     available,
     available_isas,
     isa,
@@ -33,6 +34,7 @@ __all__ = [
     "DTYPES",
     "Gradients",
     "Stream",
+    "all_finite",
     "available",
     "available_isas",
     "backward",
