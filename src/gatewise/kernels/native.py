@@ -133,6 +133,17 @@ def peak(dtype: torch.dtype = torch.float32, precision: str = "float32") -> floa
     return max(rates)
 
 
+def is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether the numbers of this type stand in main memory one after the other."""
+    return (
+        type(tensor) in _PLAIN
+        and tensor.dtype == dtype
+        and tensor.is_cpu
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+    )
+
+
 def all_finite(tensors: Sequence[Tensor]) -> bool | None:
     """Return whether no number is NaN or infinite; None where the kernels cannot look.
 
@@ -141,17 +152,10 @@ def all_finite(tensors: Sequence[Tensor]) -> bool | None:
     if _native is None:
         return None
     dtype = tensors[0].dtype if tensors else torch.float32
-    arrays = []
-    for tensor in tensors:
-        if (
-            type(tensor) not in _PLAIN
-            or tensor.dtype != dtype
-            or not tensor.is_cpu
-            or not tensor.is_contiguous()
-        ):
-            return None
-        arrays.append((tensor.data_ptr(), tensor.numel()))
-    return _native.all_finite(dtype == torch.float64, arrays) if dtype in DTYPES else None
+    if dtype not in DTYPES or not all(is_plain(tensor, dtype) for tensor in tensors):
+        return None
+    arrays = [(tensor.data_ptr(), tensor.numel()) for tensor in tensors]
+    return _native.all_finite(dtype == torch.float64, arrays)
 
 
 def random_mask(shape: Sequence[int], key: int, below: int, like: Tensor) -> Tensor:
