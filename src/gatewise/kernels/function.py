@@ -245,7 +245,8 @@ def _go_back(
             grad_x if wanted.x else None,
         )
     # Nobody reads the gates again where the graph is not kept and nothing is recorded.
-    last = call.record is None and not torch._C._autograd._get_current_graph_task_keep_graph()
+    kept = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore[reportAttributeAccessIssue]
+    last = call.record is None and not kept
     return _gradients(call, wanted, x, mask, run, grad_outputs, tensors, final, last)
 
 

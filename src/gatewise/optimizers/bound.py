@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
-from torch.optim import optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.optimizers import foreach
@@ -92,8 +92,8 @@ class BoundOptimizer(torch.optim.Optimizer):
         return bool(
             torch.compiler.is_compiling()
             or torch.autograd._profiler_enabled()  # pyright: ignore[reportPrivateImportUsage]
-            or optimizer._global_optimizer_pre_hooks
-            or optimizer._global_optimizer_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
             or self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
         )
