@@ -1,6 +1,7 @@
 // The Python module gatewise._native: addresses and sizes in, checked names, the GIL released.
 
 #include "bindings.h"
+#include "finite.h"
 #include "memory.h"
 
 namespace gatewise {
@@ -205,6 +206,17 @@ void rmsprop(bool is_double, const std::vector<RmspropArgument>& arguments,
     });
 }
 
+// Whether all numbers of these arrays are finite: an address and a count each.
+bool all_finite(bool is_double, const std::vector<std::pair<Address, Index>>& arrays) {
+    bool finite_so_far = true;
+    with_scalar(is_double, [&]<class S>(S) {
+        for (const auto& [address, count] : arrays) {
+            finite_so_far = finite_so_far && finite(at<const S>(address), count);
+        }
+    });
+    return finite_so_far;
+}
+
 void random_mask(bool is_double, Address values, Index count, unsigned key,
                  unsigned long long below, int threads) {
     with_scalar(is_double, [&]<class S>(S) {
@@ -255,6 +267,7 @@ NB_MODULE(_native, module) {
         .def("step", &StreamOwner::step);
     bind_int8(module);
     module.def("rmsprop", &rmsprop);
+    module.def("all_finite", &all_finite);
     module.def("random_mask", &random_mask);
     bind_gradients(module);
     module.def("multiply_adds", &multiply_adds);

@@ -112,7 +112,8 @@ struct BackwardScan {
     const S* dropout;        // (B, P); null: ones
     const S* scale;          // (T): factor on what step t hands to the step before it; null: ones
     Path path;               // which way the cotangent may take through U
-    S* grad_product;         // (B, T, R): dL/dP, zero at masked steps
+    S* grad_product;         // (B, T, R): dL/dP, zero at masked steps; with R = GH it may be the
+                             // memory of `gates`
     S* grad_state[2];        // (B, P), (B, H): cotangents of the initial state
     bool state_unwanted;     // those are working memory alone, and hold anything afterwards
     S* norms;  // (B, T, states): ||dL/dh_t||, and an LSTM's ||dL/dc_t||; null: not wanted

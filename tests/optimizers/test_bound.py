@@ -271,3 +271,34 @@ def test_a_function_that_makes_no_optimizer_is_refused():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_hooks_and_the_profiler_see_a_step():
+    (weight,) = parameters = [torch.nn.Parameter(torch.ones(1))]
+    optimizer = optimizers.SGD(0.25).bind(parameters)
+    weight.grad = torch.ones(1)
+    seen = []
+    hooks = [
+        optimizer.register_step_pre_hook(lambda *_: seen.append(weight.item())),
+        optimizer.register_step_post_hook(lambda *_: seen.append(weight.item())),
+    ]
+    optimizer.step()
+    assert seen == [1.0, 0.75]
+    for hook in hooks:
+        hook.remove()
+    with torch.profiler.profile() as profile:
+        optimizer.step()
+        optimizer.zero_grad()
+    assert len(seen) == 2 and weight.item() == 0.5 and weight.grad is None
+    names = {event.key.partition("#")[0] for event in profile.key_averages()}
+    assert {"Optimizer.step", "Optimizer.zero_grad"} <= names
+
+
+def test_gradients_are_forgotten_or_filled_with_zeros():
+    (weight,) = parameters = [torch.nn.Parameter(torch.ones(1))]
+    optimizer = optimizers.SGD(0.25).bind(parameters)
+    weight.grad = torch.ones(1)
+    optimizer.zero_grad(set_to_none=False)
+    assert torch.equal(weight.grad, torch.zeros(1))
+    optimizer.zero_grad()
+    assert weight.grad is None

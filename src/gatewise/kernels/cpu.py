@@ -17,6 +17,7 @@ from torch import Tensor
 from gatewise.cells import NO_NOISE, Noise, Specification, Weights
 from gatewise.kernels.native import (
     DTYPES,
+    all_finite,
     available,
     available_isas,
     isa,
@@ -33,6 +34,7 @@ __all__ = [
     "DTYPES",
     "Gradients",
     "Stream",
+    "all_finite",
     "available",
     "available_isas",
     "backward",
@@ -174,15 +176,20 @@ def backward(
     wants_x: bool,
     wants_weights: bool,
     wants_state: bool,
+    last: bool = False,
 ) -> Gradients:
     """Go all the way back: the three functions above as one call, whose arrays pass one check.
 
-    A short sequence is over before Python has made three calls of it.
+    A short sequence is over before Python has made three calls of it. ``last`` says that nobody
+    reads the gates again: where it can be, dL/dP is written over them, into memory that the caches
+    hold.
     """
     call = NativeCall(x, weights, specification)
     run = _FinishedRun.of(call, outputs, gates, saved, weights, state, mask, noise)
+    over_gates = last and call.gradient_width == call.columns
+    product = run.gates if over_gates and not specification.weights_need_gates else None
     product, grad_state, _ = _scan_back(
-        call, run, grad_outputs, grad_final_state, None, "full", False, None, wants_state
+        call, run, grad_outputs, grad_final_state, None, "full", False, product, wants_state
     )
     grad_weights = grad_x = None
     if wants_weights:

@@ -18,6 +18,7 @@ from torch.autograd import forward_ad
 from gatewise import cells
 from gatewise.cells import GATES, Noise, Specification
 from gatewise.kernels import cpu, ops
+from gatewise.kernels.cpu import Gradients
 from gatewise.kernels.recording import Record
 
 _NOISE = len(Noise._fields)
@@ -81,18 +82,16 @@ class Recurrent(torch.autograd.Function):
             weights_need_gradient(ctx, count),
             any(ctx.needs_input_grad[_FIRST_WEIGHT + count :]),
         )
-        grad_product, grad_x, *rest = _go_back(
-            ctx.call, wanted, x, mask, outputs, gates, saved, grad_outputs, *tensors, *grad_final
-        )
+        run = ops.Saved(outputs, [], gates, saved)
+        found = _go_back(ctx.call, wanted, x, mask, run, grad_outputs, tensors, grad_final)
         if ctx.call.record is not None:
-            ctx.call.record.cotangents = grad_product.detach()
-            ctx.call.record.gate_cotangents = grad_product.detach()[..., : gates.shape[-1]]
+            ctx.call.record.cotangents = found.product.detach()
+            ctx.call.record.gate_cotangents = found.product.detach()[..., : gates.shape[-1]]
             ctx.call.record.grad_outputs = grad_outputs
             ctx.call.record.grad_final_state = _with_zeros(ctx.call, tensors, grad_final)
-        grad_weights: Sequence[Tensor | None] = rest[:count] if wanted.weights else [None] * count
-        grad_state = rest[count:] if wanted.state else [None] * len(grad_final)
-        grad_x = grad_x if wanted.x else None
-        return None, grad_x, None, *_NO_GRADIENTS, *grad_weights, *grad_state
+        grad_weights = found.weights or [None] * count
+        grad_state = found.state or [None] * len(grad_final)
+        return None, found.x, None, *_NO_GRADIENTS, *grad_weights, *grad_state
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], call: Call, *tensors: Tensor | None) -> Any:
@@ -153,34 +152,16 @@ class RecurrentBackward(torch.autograd.Function):
         grad_outputs: Tensor | None,
         *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        noise, weights, rest = parted(call, tensors)
+        _, weights, rest = parted(call, tensors)
         state, final = _halves(call, rest)
-        if ops.unobserved(call.kernel, x, weights):
-            found = cpu.backward(
-                x, outputs, gates, saved, grad_outputs, final, weights, state, mask, noise,
-                call.specification, *wanted,
-            )  # fmt: skip
-            return (
-                found.product,
-                x.new_empty(0) if found.x is None else found.x,
-                *(found.weights or [weight.new_empty(0) for weight in weights]),
-                *(found.state or [part.new_empty(0) for part in state]),
-            )
-        run, final = ops.Saved(outputs, [], gates, saved), ops.materialize(final, state)
-        grad_product, grad_state, _ = ops.backward_scan(
-            grad_outputs, final, run, weights, state, mask, noise, call.specification, call.kernel
+        run = ops.Saved(outputs, [], gates, saved)
+        found = _gradients(call, wanted, x, mask, run, grad_outputs, tensors, final)
+        return (
+            found.product,
+            x.new_empty(0) if found.x is None else found.x,
+            *(found.weights or [weight.new_empty(0) for weight in weights]),
+            *(found.state or [part.new_empty(0) for part in state]),
         )
-        if wanted.weights:
-            grad_weights = ops.weight_gradient(
-                x, run, grad_product, weights, state, mask, noise, call.specification, call.kernel
-            )
-        else:
-            grad_weights = [weight.new_empty(0) for weight in weights]
-        if wanted.x:
-            grad_x = ops.input_gradient(grad_product, weights, call.specification, call.kernel)
-        else:
-            grad_x = x.new_empty(0)
-        return grad_product, grad_x, *grad_weights, *grad_state
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -237,20 +218,70 @@ class RecurrentBackward(torch.autograd.Function):
         return _vmap(info.batch_size, in_dims[2:], tensors, weights, together, alone)
 
 
-def _go_back(call: Call, wanted: Wanted, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-    """Run RecurrentBackward, as a Function only where something may differentiate or map it.
+def _go_back(
+    call: Call,
+    wanted: Wanted,
+    x: Tensor,
+    mask: Tensor | None,
+    run: ops.Saved,
+    grad_outputs: Tensor | None,
+    tensors: Sequence[Tensor | None],
+    final: Sequence[Tensor | None],
+) -> Gradients:
+    """Return the gradients, by RecurrentBackward where something may differentiate or map it.
 
-    The last of the tensors, the cotangents of the final state, may be None.
+    ``tensors`` are noise, weights and states; ``final``, the cotangents of the final state, may be
+    None.
     """
     if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-        count = len(call.specification.states)
-        given, final = tensors[:-count], tensors[-count:]
-        final = _with_zeros(call, given[_FIRST_OF_TENSORS:], final)
-        return RecurrentBackward.apply(call, wanted, *given, *final)
-    return RecurrentBackward.forward(call, wanted, *tensors)  # pyright: ignore[reportArgumentType]
+        final = _with_zeros(call, tensors, final)
+        product, grad_x, *rest = RecurrentBackward.apply(
+            call, wanted, x, mask, run.outputs, run.gates, run.saved, grad_outputs, *tensors, *final
+        )
+        return Gradients(
+            product,
+            rest[call.weights :] if wanted.state else None,
+            rest[: call.weights] if wanted.weights else None,
+            grad_x if wanted.x else None,
+        )
+    # Nobody reads the gates again where the graph is not kept and nothing is recorded.
+    kept = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore[reportAttributeAccessIssue]
+    last = call.record is None and not kept
+    return _gradients(call, wanted, x, mask, run, grad_outputs, tensors, final, last)
 
 
-_FIRST_OF_TENSORS = 6  # behind x, mask, outputs, gates, saved and grad_outputs
+def _gradients(
+    call: Call,
+    wanted: Wanted,
+    x: Tensor,
+    mask: Tensor | None,
+    run: ops.Saved,
+    grad_outputs: Tensor | None,
+    tensors: Sequence[Tensor | None],
+    final: Sequence[Tensor | None],
+    last: bool = False,
+) -> Gradients:
+    """Compute the gradients; ``last`` says that the gates' memory may be used."""
+    noise, weights, rest = parted(call, tensors)
+    state, _ = _halves(call, rest)
+    specification, kernel = call.specification, call.kernel
+    if ops.unobserved(kernel, x, weights):
+        return cpu.backward(
+            x, run.outputs, run.gates, run.saved, grad_outputs, final, weights, state, mask, noise,
+            specification, *wanted, last,
+        )  # fmt: skip
+    final = ops.materialize(final, state)
+    product, grad_state, _ = ops.backward_scan(
+        grad_outputs, final, run, weights, state, mask, noise, specification, kernel
+    )
+    grad_weights = grad_x = None
+    if wanted.weights:
+        grad_weights = ops.weight_gradient(
+            x, run, product, weights, state, mask, noise, specification, kernel
+        )
+    if wanted.x:
+        grad_x = ops.input_gradient(product, weights, specification, kernel)
+    return Gradients(product, grad_state if wanted.state else None, grad_weights, grad_x)
 
 
 def _with_zeros(

@@ -23,6 +23,7 @@ from gatewise.cells import Specification
 from gatewise.errors import InputError
 
 DTYPES = (torch.float32, torch.float64)
+_PLAIN = (Tensor, torch.nn.Parameter)
 
 _CURE = (
     "The equations run instead, more slowly. Cure: install a C++20 compiler, then "
@@ -130,6 +131,31 @@ def peak(dtype: torch.dtype = torch.float32, precision: str = "float32") -> floa
         began = perf_counter()
         rates.append(_native.multiply_adds(*arguments) / (perf_counter() - began))
     return max(rates)
+
+
+def is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether the numbers of this type stand in main memory one after the other."""
+    return (
+        type(tensor) in _PLAIN
+        and tensor.dtype == dtype
+        and tensor.is_cpu
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+    )
+
+
+def all_finite(tensors: Sequence[Tensor]) -> bool | None:
+    """Return whether no number is NaN or infinite; None where the kernels cannot look.
+
+    They look at plain, contiguous tensors of one type on the CPU.
+    """
+    if _native is None:
+        return None
+    dtype = tensors[0].dtype if tensors else torch.float32
+    if dtype not in DTYPES or not all(is_plain(tensor, dtype) for tensor in tensors):
+        return None
+    arrays = [(tensor.data_ptr(), tensor.numel()) for tensor in tensors]
+    return _native.all_finite(dtype == torch.float64, arrays)
 
 
 def random_mask(shape: Sequence[int], key: int, below: int, like: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gatewise.errors import InputError
-from gatewise.kernels.native import DTYPES, available, compiled
+from gatewise.kernels.native import DTYPES, available, compiled, is_plain
 from gatewise.kernels.native_call import address
 
 
@@ -22,24 +22,6 @@ class Rates(NamedTuple):
     epsilon: float
 
 
-def serves(lists: Iterable[Sequence[Tensor]]) -> bool:
-    """Return whether :func:`step` takes these: plain, contiguous, on the CPU, of one type."""
-    if not available() or torch.compiler.is_compiling():
-        return False
-    types = set()
-    for tensors in lists:
-        for tensor in tensors:
-            if (
-                type(tensor) not in (Tensor, torch.nn.Parameter)
-                or tensor.device.type != "cpu"
-                or not tensor.is_contiguous()
-                or tensor.is_neg()
-            ):
-                return False
-            types.add(tensor.dtype)
-    return len(types) == 1 and types <= set(DTYPES)
-
-
 def step(
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
@@ -47,26 +29,38 @@ def step(
     momentums: Sequence[Tensor] | None,
     averages: Sequence[Tensor] | None,
     rates: Rates,
-) -> None:
-    """Take one RMSprop step in one pass, in place; for tensors that :func:`serves` takes.
+) -> bool:
+    """Take one RMSprop step in one pass, in place; return whether these are tensors for it.
 
-    The bits do not depend on the number of threads or the instruction set. Denormal numbers are
-    flushed to zero.
+    Those are plain, contiguous, on the CPU and of one type; of others none is changed. The bits do
+    not depend on the number of threads or the instruction set. Denormal numbers are flushed to
+    zero.
     """
+    if not available() or torch.compiler.is_compiling():
+        return False
+    dtype = parameters[0].dtype
+    if dtype not in DTYPES:
+        return False
     nothing = [None] * len(parameters)
     tensors = []
     for parameter, *others in zip(
         parameters, gradients, velocities, momentums or nothing, averages or nothing, strict=True
     ):
+        if not is_plain(parameter, dtype):
+            return False
+        shape = parameter.shape
         for other in others:
-            if other is not None and other.shape != parameter.shape:
+            if other is None:
+                continue
+            if not is_plain(other, dtype):
+                return False
+            if other.shape != shape:
                 raise InputError(
-                    f"RMSprop expected a gradient and state of shape {tuple(parameter.shape)}, the "
-                    f"weight's own, but got {tuple(other.shape)}."
+                    f"RMSprop expected a gradient and state of shape {tuple(shape)}, the weight's "
+                    f"own, but got {tuple(other.shape)}."
                 )
-        addresses = (parameter.data_ptr(), *map(address, others))
-        tensors.append((*addresses, parameter.numel()))
-    is_double = parameters[0].dtype == torch.float64
-    compiled().rmsprop(is_double, tensors, tuple(rates), torch.get_num_threads())
+        tensors.append((parameter.data_ptr(), *map(address, others), parameter.numel()))
+    compiled().rmsprop(dtype == torch.float64, tensors, rates, torch.get_num_threads())
     # Written past torch, which must still refuse to go back through an older value.
     torch.autograd.graph.increment_version([*parameters])
+    return True

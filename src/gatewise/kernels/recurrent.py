@@ -59,8 +59,10 @@ def recurrent(
     if state is None:
         # U is (P, G·H): h is P wide, which is less than H where it is projected.
         widths = (weights[1].shape[0], cells.units_of(weights, specification))
-        count = len(specification.states)
-        state = [x.new_zeros(x.shape[0], width) for width in widths[:count]]
+        state = [x.new_zeros(x.shape[0], widths[0])]
+        if len(specification.states) > 1:
+            equal = widths[0] == widths[1]
+            state.append(state[0] if equal else x.new_zeros(x.shape[0], widths[1]))
     choice = choose(Request.of(x, weights, specification, mask, noise, kernel, recompute))
     given = Pass(specification, choice.kernel, x, weights, state, mask, noise, recompute)
     steer = None if torch.compiler.is_compiling() else active_steer()

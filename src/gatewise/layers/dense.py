@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -88,7 +89,12 @@ class Dense(Layer):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = functional.linear(self.receive(x), self.kernel.t(), self.bias)
+        x = self.receive(x)
+        if x.dim() == 2 and self.bias is not None:
+            # As linear, which wants the kernel transposed: an operation more, there and back.
+            y = torch.addmm(self.bias, x, self.kernel)
+        else:
+            y = functional.linear(x, self.kernel.t(), self.bias)
         return activations.get(self.activation)(y)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.nn import functional
 
 from gatewise.errors import InputError
 from gatewise.layers.layer import Layer, Shape, checked_shape
@@ -65,7 +65,7 @@ class Dropout(Layer):
         if not self.training or self.rate == 0:
             return x
         if self.noise.seed is None and self.noise_shape is None:
-            return functional.dropout(x, self.rate, training=True)
+            return torch.dropout(x, self.rate, True)
         return x * self.noise(self._mask_shape(x), self.rate, x)
 
     def get_config(self) -> dict[str, Any]:

@@ -31,7 +31,9 @@ def binary_crossentropy(
         y_true = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
     if from_logits:
         return _mean(functional.binary_cross_entropy_with_logits(y_pred, y_true, reduction="none"))
-    return _mean(_bernoulli_crossentropy(y_true, y_pred.clamp(EPSILON, 1.0 - EPSILON)))
+    # As clamp, which takes five operations on the way back where hardtanh takes one.
+    probabilities = functional.hardtanh(y_pred, EPSILON, 1.0 - EPSILON)
+    return _mean(_bernoulli_crossentropy(y_true, probabilities))
 
 
 def categorical_crossentropy(

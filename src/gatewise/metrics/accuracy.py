@@ -23,7 +23,8 @@ def binary_accuracy(y_true: Tensor, y_pred: Tensor, threshold: float = 0.5) -> T
     tensor([1., 0.])
     """
     y_true, y_pred = aligned(y_true, y_pred)
-    return ((y_pred > threshold) == y_true).float().mean(-1)
+    right = ((y_pred > threshold) == y_true).float()
+    return right.squeeze(-1) if right.shape[-1] == 1 else right.mean(-1)
 
 
 def categorical_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:

@@ -67,8 +67,7 @@ class Mean:
 
     def add_sum(self, total: Tensor, count: float | Tensor) -> None:
         """Count a sum of `count` values."""
-        # float32 cannot count single samples beyond 16 million; Apple's GPUs have nothing wider.
-        wide = torch.float32 if total.device.type == "mps" else torch.float64
+        wide = _wide(total)
         self._total = total.to(wide) + self._total
         self._count = self._count + (count.to(wide) if isinstance(count, Tensor) else count)
 
@@ -113,10 +112,11 @@ class MeanMetric(Metric):
             self._refuse_weights(mask, sample_weight)
             self._mean.add(values, len(y_true))
             return
-        steps = max(1, values[:1].numel())
+        steps = max(1, math.prod(values.shape[1:]))
         weights = _weights(self.name, values, mask, sample_weight)
         if weights is None:
-            self._mean.add_sum(values.sum() / steps, len(values))
+            total = values.sum(dtype=_wide(values))
+            self._mean.add_sum(total / steps if steps > 1 else total, len(values))
             return
         # A value at a masked step may be NaN, which a product with 0 would keep.
         weighted = (values * weights).masked_fill(weights == 0, 0.0)
@@ -211,6 +211,11 @@ def aligned(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
             f"{tuple(y_true.shape)}."
         )
     return y_true, y_pred
+
+
+def _wide(values: Tensor) -> torch.dtype:
+    """Return the type for sums over an epoch: float32 cannot count beyond 16 million samples."""
+    return torch.float32 if values.device.type == "mps" else torch.float64  # MPS has no other
 
 
 def _weights(

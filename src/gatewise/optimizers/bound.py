@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.optimizers import foreach
@@ -71,6 +72,33 @@ class BoundOptimizer(torch.optim.Optimizer):
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Move every parameter that has a gradient; return what `closure` gives, if any."""
+        return (self._step_observed if self._is_observed() else self._step)(closure)
+
+    # torch would wrap it, for hooks and in a block of the profiler's, whose beginning and end take
+    # longer than the step of a small model: `_step_observed` is the wrapped one.
+    step.hooked = True  # pyright: ignore[reportFunctionMemberAccess]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or with `set_to_none=False` fill them with zeros."""
+        if not set_to_none or self._is_observed():
+            super().zero_grad(set_to_none)
+            return
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def _is_observed(self) -> bool:
+        """Whether a profiler, a compiler or a hook is to see a step."""
+        return bool(
+            torch.compiler.is_compiling()
+            or torch.autograd._profiler_enabled()  # pyright: ignore[reportPrivateImportUsage]
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+        )
+
+    def _step(self, closure: Callable[[], float] | None = None) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -78,6 +106,8 @@ class BoundOptimizer(torch.optim.Optimizer):
         with torch.no_grad():
             self._apply()
         return loss
+
+    _step_observed = torch.optim.Optimizer.profile_hook_step(_step)
 
     def _apply(self) -> None:
         trained = [

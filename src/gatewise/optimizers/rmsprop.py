@@ -63,11 +63,9 @@ class RMSprop(Optimizer):
         averages = slot(states, "average_gradient") if self.centered else None
         momentums = slot(states, "momentum") if self.momentum else None
         arrays = (parameters, gradients, velocities, momentums, averages)
+        rates = native_rmsprop.Rates(learning_rate, self.rho, self.momentum, self.epsilon)
         # Without epsilon a velocity that the native pass flushes to zero would divide by it.
-        if self.epsilon > 0 and native_rmsprop.serves(part for part in arrays if part is not None):
-            rates = native_rmsprop.Rates(learning_rate, self.rho, self.momentum, self.epsilon)
-            native_rmsprop.step(*arrays, rates)
-        else:
+        if not (self.epsilon > 0 and native_rmsprop.step(*arrays, rates)):
             self._update_by_passes(*arrays, learning_rate)
 
     def _update_by_passes(

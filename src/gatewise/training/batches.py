@@ -92,19 +92,17 @@ class Arrays:
 
     def __iter__(self) -> Iterator[Batch]:
         whole = Batch(self.x, self.y, self.sample_weight, self.mask)
-        order = torch.randperm(len(self)) if self.shuffle else None
-        for start in range(0, len(self), self.batch_size):
-            stop = min(start + self.batch_size, len(self))
-            if order is None:
-                rows: Sequence[int] = range(start, stop)
+        if not self.shuffle:
+            for start in range(0, len(self), self.batch_size):
+                rows = range(start, min(start + self.batch_size, len(self)))
                 batch = whole.map(lambda tensor, rows=rows: tensor[rows.start : rows.stop])
-            else:
-                drawn = order[start:stop]
-                rows = drawn.tolist()
-                batch = whole.map(
-                    lambda tensor, drawn=drawn: tensor.index_select(0, drawn.to(tensor.device))
-                )
-            yield batch._replace(rows=rows)
+                yield batch._replace(rows=rows)
+            return
+        for drawn in torch.randperm(len(self)).split(self.batch_size):
+            batch = whole.map(
+                lambda tensor, drawn=drawn: tensor.index_select(0, drawn.to(tensor.device))
+            )
+            yield batch._replace(rows=drawn.tolist())
 
     def example(self) -> Batch:
         """Return the first sample alone."""

@@ -21,10 +21,11 @@ from gatewise.training.callbacks.listed import as_list
 from gatewise.training.callbacks.progress import ProgressBar, progress_for
 from gatewise.training.compiled import compiled_of
 from gatewise.training.history import History
+from gatewise.training.running import Running
 from gatewise.training.several import Several
 from gatewise.training.snapshot import Snapshot
 from gatewise.training.sources import Data, limited, sized, source_of, split, weighed
-from gatewise.training.step import Running, Stepper
+from gatewise.training.step import Stepper
 from gatewise.training.streams import require_online
 from gatewise.training.trainable import Trainable
 

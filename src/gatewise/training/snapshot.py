@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gatewise.training.finite import finite
 from gatewise.training.trainable import Trainable
 
 
@@ -24,7 +25,7 @@ class Snapshot:
     def take(self) -> None:
         """Copy the weights, unless they have been lost already."""
         weights = [parameter.detach() for parameter in self._model.parameters()]
-        if not _finite(weights):
+        if not finite(weights):
             return
         if self._copies:
             for copy, weight in zip(self._copies, weights, strict=True):
@@ -36,12 +37,8 @@ class Snapshot:
     def restore_if_lost(self) -> bool:
         """Put the copy back if a weight is no longer finite; return whether that was needed."""
         weights = [parameter.detach() for parameter in self._model.parameters()]
-        if _finite(weights) or not self._copies:
+        if finite(weights) or not self._copies:
             return False
         for weight, copy in zip(weights, self._copies, strict=True):
             weight.copy_(copy)
         return True
-
-
-def _finite(tensors: list[Tensor]) -> bool:
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

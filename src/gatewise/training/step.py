@@ -1,14 +1,13 @@
 """One step of training or evaluation, and the values that add up over an epoch.
 
 A step that comes out as NaN or infinity is not taken: the loss and the gradients are looked at
-together, in one transfer from the device, between the backward pass and the optimizer. So the
-weights are always those of the last good step.
+between the backward pass and the optimizer. So the weights are always those of the last good step.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -17,40 +16,13 @@ from gatewise import losses
 from gatewise.errors import NonFiniteError
 from gatewise.gradients import Carried, Part, Task, Trail, joined
 from gatewise.layers import activity
-from gatewise.metrics import Metric
 from gatewise.training.batches import Batch, Loaded
 from gatewise.training.compiled import compiled_of
+from gatewise.training.finite import finite
+from gatewise.training.running import Counted, Running
 from gatewise.training.several import Several
 from gatewise.training.sources import Source
 from gatewise.training.trainable import Trainable
-
-
-class Running(Mapping[str, float]):
-    """The mean loss and the metrics so far; the metrics are computed when they are read."""
-
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = {metric.name: metric for metric in metrics}
-        self._total = 0.0
-        self.samples = 0
-        for metric in metrics:
-            metric.reset()
-
-    def add_loss(self, loss: float, samples: int) -> None:
-        """Count a batch's loss as often as it has samples."""
-        self._total += loss * samples
-        self.samples += samples
-
-    def __getitem__(self, name: str) -> float:
-        if name == "loss":
-            return self._total / self.samples if self.samples else math.nan
-        return float(self._metrics[name].result())
-
-    def __iter__(self) -> Iterator[str]:
-        yield "loss"
-        yield from self._metrics
-
-    def __len__(self) -> int:
-        return 1 + len(self._metrics)
 
 
 class Stepper:
@@ -72,7 +44,7 @@ class Stepper:
         """Begin an epoch: return fresh running values; the metrics begin anew."""
         self._weights = list(self._model.parameters())
         self._has_penalty = self._model.regularization() is not None
-        return Running(self._compiled.all_metrics)
+        return Running(self._compiled)
 
     def check_labels(self, *sources: Source) -> None:
         """Raise `InputError` for labels that do not fit the loss, before the first step."""
@@ -103,10 +75,10 @@ class Stepper:
         parts: list[Part] = []
         total = 0.0
         for part in self._gradients(batch, optimizer):
-            seen = batch._replace(y=part.labels, sample_weight=part.sample_weight)
-            loss, finite = self.look_at(part.objective)
-            if not finite:
+            loss, good = self.look_at(part.objective)
+            if not good:
                 optimizer.zero_grad(set_to_none=True)
+                seen = batch._replace(y=part.labels, sample_weight=part.sample_weight)
                 raise self._stopped(loss, seen, part.prediction, place)
             optimizer.step()
             total += loss
@@ -115,8 +87,8 @@ class Stepper:
         if parts:
             # At once: a metric averages the steps of a batch, whatever parts it came in.
             seen = joined(parts)
-            batch = batch._replace(y=seen.labels, sample_weight=seen.sample_weight)
-            self._update_metrics(batch, seen.prediction, seen.mask)
+            counted = Counted(seen.labels, seen.prediction, seen.mask, seen.sample_weight)
+            running.add_batch(counted, may_wait=_is_own(batch))
 
     def _gradients(self, batch: Batch, optimizer: torch.optim.Optimizer) -> Iterator[Part]:
         """Return the parts of the batch's gradient; those of a stream's chunk follow the last."""
@@ -145,21 +117,16 @@ class Stepper:
     def look_at(self, objective: Tensor) -> tuple[float, bool]:
         """Return the loss, and whether it and every gradient are finite."""
         gradients = [weight.grad for weight in self._weights if weight.grad is not None]
-        # A sum is the cheapest look at a tensor: no NaN or infinity gets lost in it. That of large
-        # finite numbers may overflow, so a sum that is not finite asks for the longer look.
-        loss, *sums = torch.stack([objective, *(g.sum() for g in gradients)]).tolist()
-        finite = math.isfinite(loss) and (
-            all(map(math.isfinite, sums))
-            or all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
-        )
-        return loss, finite
+        loss = objective.item()
+        return loss, math.isfinite(loss) and finite(gradients)
 
     @torch.no_grad()
     def evaluate(self, batch: Batch, running: Running) -> None:
         """Add this batch's loss and metrics to the running values."""
         objective, prediction, mask = self._forward(batch)
         running.add_loss(objective.item(), len(batch.x))
-        self._update_metrics(batch, prediction, mask)
+        counted = Counted(_labels(batch), prediction, mask, batch.sample_weight)
+        running.add_batch(counted, may_wait=_is_own(batch))
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the objective, the prediction and its mask."""
@@ -183,14 +150,6 @@ class Stepper:
             penalty=activity.summed(penalty, of_activities),
         )
         return objective, prediction, mask
-
-    @torch.no_grad()
-    def _update_metrics(self, batch: Batch, prediction: Tensor, mask: Tensor | None) -> None:
-        labels = _labels(batch)
-        for metric in self._compiled.metrics:
-            metric.update(labels, prediction, mask, None)
-        for metric in self._compiled.weighted_metrics:
-            metric.update(labels, prediction, mask, batch.sample_weight)
 
     def _stopped(self, loss: float, batch: Batch, prediction: Tensor, place: str) -> NonFiniteError:
         """Say which step failed and which sample is the first bad one."""
@@ -223,6 +182,11 @@ def _labels(batch: Batch) -> Tensor:
     """Return the labels, which every batch of training and evaluation has."""
     assert batch.y is not None
     return batch.y
+
+
+def _is_own(batch: Batch) -> bool:
+    """Whether the batch's tensors stay as they are: a loader may fill its own again."""
+    return batch.rows is not None
 
 
 def _named(batch: Batch, place: int) -> str:
