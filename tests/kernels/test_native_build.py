@@ -44,6 +44,22 @@ print(*sorted(path for path in paths if "libgomp" in path or "omp5" in path))
     assert len(result.stdout.split()) == 1, result.stdout + result.stderr
 
 
+def test_a_program_ends_without_a_word() -> None:
+    program = """
+import torch
+from gatewise.layers import LSTM, Dense
+from gatewise.models import Sequential
+
+model = Sequential([LSTM(4), Dense(1)])
+model.compile(loss="mse", gradient="snap1:5")
+model.fit(torch.ones(8, 20, 3), torch.ones(8, 1), epochs=1, verbose=0)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert (ended.stdout, ended.stderr) == ("", "")
+
+
 @pytest.mark.slow
 def test_without_a_compiler_the_install_is_pure_python_and_says_so(tmp_path: Path) -> None:
     installed = _install(tmp_path, require_native="0")

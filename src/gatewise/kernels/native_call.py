@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
@@ -184,6 +185,16 @@ _NOTHING = (0, 0, 0)
 @cache
 def _no_options() -> Any:
     return compiled().Options(0, 0.0, _NOTHING, _NOTHING, _NOTHING, (0, 0, 0, 0))
+
+
+@atexit.register
+def _forget() -> None:
+    """Let go of the module's objects while it is there: what outlives it is reported as a leak.
+
+    Python empties this module first, unless something of torch's (its compiler, say) holds it.
+    """
+    _layer.cache_clear()
+    _no_options.cache_clear()
 
 
 def rows_contiguous(x: Tensor) -> Tensor:
