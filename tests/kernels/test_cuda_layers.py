@@ -18,8 +18,8 @@ from gatewise.layers import GRU, LSTM, Bidirectional, Dense, Embedding, SimpleRN
 from gatewise.models import Sequential
 
 pytestmark = pytest.mark.skipif(
-    not torch.cuda.is_available() or torch.cuda.get_device_capability()[0] < 9,
-    reason="needs a GPU with clusters: compute capability 9.0",
+    not torch.cuda.is_available() or torch.cuda.get_device_capability()[0] != 9,
+    reason="needs a GPU of compute capability 9 (H100, H200)",
 )
 
 

@@ -58,8 +58,9 @@ def refusal(specification: Specification, dtype: torch.dtype, units: int) -> str
             return f"the GPU kernels have no {option}"
     if not torch.cuda.is_available() or torch.version.hip is not None:
         return "torch finds no NVIDIA GPU here"
-    if torch.cuda.get_device_capability()[0] < 9:
-        return "the GPU kernels exchange h within clusters, which begin with compute capability 9.0"
+    # Clusters begin with 9; later GPUs have them too, but not all of 16 blocks and as much memory.
+    if torch.cuda.get_device_capability()[0] != 9:
+        return "the GPU kernels were made and tested for compute capability 9 (H100, H200)"
     device = torch.cuda.current_device()
     if units and not holds(len(specification.gates), units, specification.precision, device):
         return f"the GPU kernels do not hold {units} units"
