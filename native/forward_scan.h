@@ -23,6 +23,12 @@ struct ForwardRow {
     S* outputs;        // (P)
     const S* share_h;  // (P), the share of h and (H) of c that stays, or null
     const S* share_c;
+    bool past_caches;  // whether gates and saved are stored so
+
+    // Stores a part of gates or saved, which only the way back reads.
+    void keep(S* to, Vector<S> values, int count) const {
+        past_caches ? store_past_caches(to, values) : store(to, values, count);
+    }
 };
 
 template <class S>
@@ -72,6 +78,22 @@ GATEWISE_INLINE Index depth_of_step(const Forward<S>& call) {
     using F = typename CellType::Factor;
     const bool beside = takes_input_beside<CellType>(call.layer);
     return (beside ? factors<F>(call.layer.inputs) * numbers<F> : 0) + call.layer.outputs;
+}
+
+// Whether gates and saved are stored past the caches: where they outgrow those before the way back
+// comes to read them, fetching each line only to overwrite it costs more than the step has time
+// for. With layer_norm a step reads some of them again.
+template <class S>
+GATEWISE_INLINE bool keeps_past_caches(const Forward<S>& call) {
+    constexpr Index many_bytes = 2 * 1024 * 1024;
+    const Layer& layer = call.layer;
+    if (call.gates == nullptr || layer.layer_norm || layer.units % lanes<S> != 0) return false;
+    const auto whole = [](const S* data) {
+        return reinterpret_cast<std::uintptr_t>(data) % vector_bytes == 0;
+    };
+    const Index row = gates_of(layer.cell) * layer.units + (call.saved ? layer.units : 0);
+    return whole(call.gates) && whole(call.saved) &&
+           layer.batch * layer.time * row * Index(sizeof(S)) > many_bytes;
 }
 
 template <class F, int G, int V>
@@ -181,8 +203,9 @@ public:
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
           input_(call, takes_input_beside<CellType>(call.layer)),
+          past_caches_(keeps_past_caches(call)),
           chunk_(input_.beside ? call.layer.time : chunk_steps()),
-          products_(call.gates || input_.beside
+          products_((call.gates && !past_caches_) || input_.beside
                         ? 0
                         : slices_.count * padded<S>(chunk_ * rows_ * gates_ * units())),
           seen_(call.dropout ? slices_.count * padded<S>(rows_ * width()) : 0),
@@ -244,7 +267,7 @@ private:
 
     S* product_at(const Place& place, Index row, Index step, Index first_step) const {
         if (input_.beside) return input_.bias.data();
-        if (call_.gates)
+        if (call_.gates && !past_caches_)
             return call_.gates +
                    (row * call_.layer.time + time_at(call_.layer, step)) * gates_ * units();
         S* const products =
@@ -274,6 +297,7 @@ private:
                 if (!place.meet()) return;
             }
         }
+        if (past_caches_) end_stores_past_caches();
         if (!place.first()) return;
         for (Index row = rows.begin; row < rows.end; ++row) {
             copy(call_.final_state[0] + row * width(), h[row - rows.begin], width());
@@ -288,8 +312,10 @@ private:
             if (input_.beside && is_real(call_.mask, call_.layer, row, t)) {
                 upcoming.add(x_at(row, t), call_.layer.inputs);
             }
-            if (call_.gates) upcoming.add(call_.gates + at * gates_ * H, gates_ * H);
-            if (call_.saved) upcoming.add(saved_at(at), saved_row(call_.layer).columns);
+            if (!past_caches_) {
+                if (call_.gates) upcoming.add(call_.gates + at * gates_ * H, gates_ * H);
+                if (call_.saved) upcoming.add(saved_at(at), saved_row(call_.layer).columns);
+            }
             upcoming.add(call_.outputs + at * width(), width());
             const auto& [zoneout_h, zoneout_c] = call_.options.zoneout;
             if (zoneout_h.data) upcoming.add(share_at(zoneout_h, row, t), width());
@@ -355,7 +381,8 @@ private:
                                  saved,
                                  outputs,
                                  share_at(call_.options.zoneout[0], row, t),
-                                 share_at(call_.options.zoneout[1], row, t)};
+                                 share_at(call_.options.zoneout[1], row, t),
+                                 past_caches_};
             } else if (place.first()) {
                 copy(outputs, before, P);
                 if (gates) clear(gates, gates_ * H);
@@ -381,8 +408,9 @@ private:
     const Slices slices_;
     const Index rows_;
     const InputProduct<Factor> input_;
+    const bool past_caches_;
     const Index chunk_;
-    const Buffer<S> products_;          // (slices, chunk, rows, GH), where the gates are not wanted
+    const Buffer<S> products_;          // (slices, chunk, rows, GH), where they are not in `gates`
     const Buffer<S> seen_;              // (slices, rows, P): h with dropout
     const Buffer<ForwardRow<S>> real_;  // (slices, rows)
     const Buffer<const S*> pointers_;   // (slices, (2 + ahead) rows): h, seen, x

@@ -96,11 +96,9 @@ private:
     struct Workplace {
         Workplace(const WeightGradientSums& sums, Index parts)
             : left_stride(odd_lines(sums.most_results())),
-              left(most_factors * left_stride),
+              left(most_factors * left_stride + lanes<F>),
               right(Panel::size(depth, most_columns(sums, parts))),
               results(Results::size(sums.most_results(), most_columns(sums, parts))),
-              rows_stride(larger_row(sums, parts)),
-              rows(numbers<F> > 1 ? numbers<F> * rows_stride : 0),
               pointers(sums.most_results()),
               lines(Upcoming::most_lines(
                   4 * depth, larger(most_columns(sums, parts),
@@ -114,17 +112,10 @@ private:
             return (tiles + parts - 1) / parts * Panel::tile_units;
         }
 
-        // The numbers of one step that are paired with its neighbour's.
-        static Index larger_row(const WeightGradientSums& sums, Index parts) {
-            return padded<S>(larger(sums.most_results(), most_columns(sums, parts)) + lanes<S>);
-        }
-
         const Index left_stride;
-        const Buffer<F> left;     // (factors, left_stride)
-        const Buffer<F> right;    // a panel for each tile of columns
-        const Buffer<S> results;  // (results, columns of the tile) for each tile of columns
-        const Index rows_stride;
-        const Buffer<S> rows;             // (neighbours, rows_stride): what is to be paired
+        const Buffer<F> left;             // (factors, left_stride)
+        const Buffer<F> right;            // a panel for each tile of columns
+        const Buffer<S> results;          // (results, columns of the tile) for each tile of columns
         const Buffer<const F*> pointers;  // (results): where each one's row begins in `left`
         const Buffer<const char*> lines;  // of the next block
     };
@@ -306,15 +297,21 @@ private:
                    const Workplace& workplace, Upcoming& upcoming) const {
         const Panel panel = {workplace.right.data(), count, columns.end - columns.begin};
         const Index results = results_of(product);
-        for (Index step = 0; step < count; step += numbers<F>) {
-            F* const left = workplace.left.data() + step / numbers<F> * workplace.left_stride;
+        for (Index step = 0, place = 0; step < count; step += numbers<F>, ++place) {
+            F* const left = workplace.left.data() + place * workplace.left_stride;
+            // A factor's neighbours; the last one may be missing.
+            const Side side = side_of(product, columns, steps[step]);
             if constexpr (numbers<F> == 1) {
-                copy_left(product, steps[step], left);
-                copy_right(product, columns.begin, steps[step], panel, step);
+                fill_left(product, left, alone(side));
+                fill_right(panel, place, alone(side));
             } else {
                 const bool both = step + 1 < count;
-                pair_left(product, steps + step, both, results, workplace, left);
-                pair_right(product, columns, steps + step, both, workplace, panel, step / 2);
+                const Side next = both ? side_of(product, columns, steps[step + 1]) : side;
+                const auto pair = [&](const auto& part) {
+                    return pair_up(part(side), both ? part(next) : Vector<S>{});
+                };
+                fill_left(product, left, pair);
+                fill_right(panel, place, pair);
             }
         }
         const Rows<F> rows = {workplace.pointers.data(), results, workplace.left_stride};
@@ -324,79 +321,75 @@ private:
         }
     }
 
-    void copy_left(const WeightProduct& product, Index step, S* to) const {
-        const Index row = step / call_.layer.time, P = width();
+    // Where the two sides of one step come from. What is null is no factor.
+    struct Side {
+        const S* x;
+        const S* seen;     // h, or what was shown
+        const S* dropout;  // of what was seen, and its reset gate
+        const S* reset;
+        const S* grad;  // dL/dP, the product's columns of it, and their reset gate
+        const S* grad_reset;
+    };
+
+    Side side_of(const WeightProduct& product, Range columns, Index step) const {
+        const bool shows = product.seen == Seen::shown;
+        return {.x = x_at(step),
+                .seen = shows ? shown(step) : h_before(step),
+                .dropout = call_.dropout && !shows
+                               ? call_.dropout + step / call_.layer.time * width()
+                               : nullptr,
+                .reset = product.seen == Seen::reset_state ? reset_at(step) : nullptr,
+                .grad = row(step) + columns.begin,
+                .grad_reset =
+                    product.times_reset ? reset_at(step) + columns.begin - 2 * units() : nullptr};
+    }
+
+    // The factors of a single step.
+    static auto alone(const Side& side) {
+        return [&side](const auto& part) { return part(side); };
+    }
+
+    // Writes one row of the left side. `factor(part)` makes a vector of factors of those that
+    // part(side) gives for their steps. Whole vectors are stored: what comes next covers the rest.
+    template <class Factor>
+    void fill_left(const WeightProduct& product, F* to, const Factor& factor) const {
+        const auto put = [&](Index numbers, const auto& part) {
+            for_vectors<S>(numbers, [&](Index at, int count) {
+                store(to + at, factor([&](const Side& side) { return part(side, at, count); }));
+            });
+            to += numbers;
+        };
         if (product.with_input) {
-            copy(to, x_at(step), call_.layer.inputs);
-            to += call_.layer.inputs;
+            put(call_.layer.inputs,
+                [](const Side& side, Index at, int count) { return load(side.x + at, count); });
         }
-        if (product.with_one()) *to++ = S(1);
+        if (product.with_one()) put(1, [](const Side&, Index, int) { return broadcast(S(1)); });
         if (product.seen == Seen::nothing) return;
-        if (product.seen == Seen::shown) return copy(to, shown(step), units());
-        const S* const h = h_before(step);
-        const bool reset = product.seen == Seen::reset_state;
-        if (!reset && call_.dropout == nullptr) return copy(to, h, P);
-        for_vectors<S>(P, [&](Index unit, int count) {
-            Vector<S> seen = load(h + unit, count);
-            if (call_.dropout) seen *= load(call_.dropout + row * P + unit, count);
-            if (reset) seen *= load(reset_at(step) + unit, count);
-            store(to + unit, seen, count);
-        });
+        put(product.seen == Seen::shown ? units() : width(),
+            [](const Side& side, Index at, int count) {
+                Vector<S> seen = load(side.seen + at, count);
+                if (side.dropout) seen *= load(side.dropout + at, count);
+                if (side.reset) seen *= load(side.reset + at, count);
+                return seen;
+            });
     }
 
-    // dL/dP of one step, its columns from `first` on, into the panels.
-    void copy_right(const WeightProduct& product, Index first, Index step, const Panel& panel,
-                    Index place) const {
-        const S* const from = row(step) + first;
-        const S* const r = product.times_reset ? reset_at(step) + first - 2 * units() : nullptr;
-        for (Index tile = 0; tile < panel.tiles(); ++tile) {
-            const int vectors = panel.vectors(tile);
-            S* const to = panel.panel(tile) + place * vectors * lanes<S>;
-            for (int vector = 0; vector < vectors; ++vector) {
-                const Index unit = panel.first_unit(tile) + vector * lanes<S>;
-                const int count = lanes_before<S>(unit, panel.units);
-                const Vector<S> grad = load(from + unit, count);
-                store(to + vector * lanes<S>, r ? grad * load(r + unit, count) : grad);
-            }
-        }
-    }
-
-    // The left sides of two neighbouring steps as pairs; the second may be missing.
-    void pair_left(const WeightProduct& product, const Index* steps, bool both, Index count,
-                   const Workplace& workplace, F* to) const {
-        S* const even = workplace.rows.data();
-        S* const odd = even + workplace.rows_stride;
-        copy_left(product, steps[0], even);
-        both ? copy_left(product, steps[1], odd) : clear(odd, count);
-        for (Index at = 0; at < count; at += lanes<S>)
-            store(to + at, pair_up(load(even + at), load(odd + at)));
-    }
-
-    // dL/dP of two neighbouring steps, as pairs, into the panels.
-    void pair_right(const WeightProduct& product, Range columns, const Index* steps, bool both,
-                    const Workplace& workplace, const Panel& panel, Index place) const {
-        S* const even = workplace.rows.data();
-        S* const odd = even + workplace.rows_stride;
-        const Index count = columns.end - columns.begin;
-        copy_cotangents(product, columns, steps[0], even);
-        both ? copy_cotangents(product, columns, steps[1], odd) : clear(odd, count);
+    // Writes one row of the panels of the right side.
+    template <class Factor>
+    void fill_right(const Panel& panel, Index place, const Factor& factor) const {
         for (Index tile = 0; tile < panel.tiles(); ++tile) {
             const int vectors = panel.vectors(tile);
             F* to = panel.panel(tile) + place * vectors * lanes<F>;
             for (int vector = 0; vector < vectors; ++vector, to += lanes<F>) {
-                const Index unit = panel.first_unit(tile) + vector * lanes<S>;
-                const int width = lanes_before<S>(unit, panel.units);
-                store(to, pair_up(load(even + unit, width), load(odd + unit, width)));
+                const Index column = panel.first_unit(tile) + vector * lanes<S>;
+                const int count = lanes_before<S>(column, panel.units);
+                store(to, factor([&](const Side& side) {
+                          const Vector<S> grad = load(side.grad + column, count);
+                          return side.grad_reset ? grad * load(side.grad_reset + column, count)
+                                                 : grad;
+                      }));
             }
         }
-    }
-
-    void copy_cotangents(const WeightProduct& product, Range columns, Index step, S* to) const {
-        copy(to, row(step) + columns.begin, columns.end - columns.begin);
-        if (!product.times_reset) return;
-        const S* const r = reset_at(step) - 2 * units();
-        for (Index column = columns.begin; column < columns.end; ++column)
-            to[column - columns.begin] *= r[column];
     }
 
     const WeightGradient<S>& call_;

@@ -23,8 +23,8 @@ GATEWISE_INLINE void finish_gru(const ForwardRow<S>& at, Index units, Index unit
     const Vector<S> after = fma(z, before, (S(1) - z) * n);
     store(at.outputs + unit, zoned(at.share_h, before, after, unit, count), count);
     if (at.gates == nullptr) return;
-    store(at.gates + unit, z, count);
-    store(at.gates + 2 * units + unit, n, count);
+    at.keep(at.gates + unit, z, count);
+    at.keep(at.gates + 2 * units + unit, n, count);
 }
 
 // Packs the gates from `column` on: of U, below those of W where x is multiplied beside h. W's come
@@ -128,24 +128,28 @@ public:
                 store(sums + 2 * lanes<S>, load(product + H, count));
                 store(sums + 3 * lanes<S>, load(bias_.data() + unit, count));
             },
-            [&](Index row, Index unit, int count, const S* sums) {
-                update(rows.row[row], unit, count, sums);
-            },
+            Twice{[&](Index row, Index unit, int count, S* sums) {
+                      gate(rows.row[row], unit, count, sums);
+                  },
+                  [&](Index row, Index unit, int count, const S* sums) {
+                      finish_gru(rows.row[row], H, unit, count, load(sums + lanes<S>),
+                                 activate<S>(activations_.activation, load(sums)));
+                  }},
             rows.upcoming, place.crew);
     }
 
 private:
-    void update(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
+    // The sums of n's activation and z in place of the first two.
+    void gate(const ForwardRow<S>& at, Index unit, int count, S* sums) const {
         const Index H = call_.layer.units;
-        const Activation gate = activations_.recurrent_activation;
-        const Vector<S> z = activate<S>(gate, load(sums + lanes<S>));
-        const Vector<S> r = activate<S>(gate, load(sums + 2 * lanes<S>));
+        const Activation activation = activations_.recurrent_activation;
+        const Vector<S> r = activate<S>(activation, load(sums + 2 * lanes<S>));
         const Vector<S> q = load(sums + 3 * lanes<S>);
-        const Vector<S> n = activate<S>(activations_.activation, fma(r, q, load(sums)));
-        finish_gru(at, H, unit, count, z, n);
+        store(sums, fma(r, q, load(sums)));
+        store(sums + lanes<S>, activate<S>(activation, load(sums + lanes<S>)));
         if (at.gates == nullptr) return;
-        store(at.gates + H + unit, r, count);
-        store(at.saved + unit, q, count);
+        at.keep(at.gates + H + unit, r, count);
+        at.keep(at.saved + unit, q, count);
     }
 
     [[no_unique_address]] const Activations activations_;
@@ -254,7 +258,7 @@ private:
         const Vector<S> r = activate<S>(activation, load(sums + lanes<S>));
         store(update + unit, z, count);
         store(reset + unit, r * load(seen + unit, count), count);
-        if (at.gates) store(at.gates + H + unit, r, count);
+        if (at.gates) at.keep(at.gates + H + unit, r, count);
     }
 
     [[no_unique_address]] const Activations activations_;

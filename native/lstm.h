@@ -36,11 +36,6 @@ struct LstmUpdate {
     [[no_unique_address]] Options options;
     Index units;
 
-    void operator()(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
-        const Remembered now = remember(at, unit, count, sums);
-        show(at, unit, count, now.o, now.c);
-    }
-
     // Everything up to c', from the sums of the gates.
     Remembered remember(const ForwardRow<S>& at, Index unit, int count, const S* sums) const {
         const Index H = units;
@@ -62,11 +57,11 @@ struct LstmUpdate {
         const Vector<S> kept = options.zone(at.share_c, at.c, c, unit, count);
         store(at.c + unit, kept, count);
         if (at.gates == nullptr) return {o, c};
-        if constexpr (!At::coupled) store(at.gates + At::i * H + unit, i, count);
-        store(at.gates + At::f * H + unit, f, count);
-        store(at.gates + At::g * H + unit, g, count);
-        store(at.gates + At::o * H + unit, o, count);
-        store(at.saved + unit, kept, count);
+        if constexpr (!At::coupled) at.keep(at.gates + At::i * H + unit, i, count);
+        at.keep(at.gates + At::f * H + unit, f, count);
+        at.keep(at.gates + At::g * H + unit, g, count);
+        at.keep(at.gates + At::o * H + unit, o, count);
+        at.keep(at.saved + unit, kept, count);
         return {o, c};
     }
 
@@ -100,9 +95,14 @@ public:
                           load(rows.row[row].product + gate * H + unit, count));
                 }
             },
-            [&](Index row, Index unit, int count, const S* sums) {
-                update_(rows.row[row], unit, count, sums);
-            },
+            Twice{[&](Index row, Index unit, int count, S* sums) {
+                      const auto now = update_.remember(rows.row[row], unit, count, sums);
+                      store(sums, now.o);
+                      store(sums + lanes<S>, now.c);
+                  },
+                  [&](Index row, Index unit, int count, const S* sums) {
+                      update_.show(rows.row[row], unit, count, load(sums), load(sums + lanes<S>));
+                  }},
             rows.upcoming, place.crew);
     }
 

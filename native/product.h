@@ -137,6 +137,35 @@ void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum
     }
 }
 
+// Takes the same sums twice; the second finds in them what the first left.
+//
+// All rows are taken once before the first is taken again: the update of a row is a long chain of
+// operations that wait for each other, and its halves leave room for several rows at a time in what
+// the processor looks ahead.
+template <class First, class Second>
+struct Twice {
+    First first;
+    Second second;
+
+    // Where the rows come one at a time.
+    template <class S>
+    void operator()(Index row, Index unit, int count, S* sums) const {
+        first(row, unit, count, sums);
+        second(row, unit, count, sums);
+    }
+};
+
+template <class Each, class Take>
+GATEWISE_INLINE void take_in_turn(const Each& each, Index begin, Index end, const Take& take) {
+    each(begin, end, take);
+}
+template <class Each, class First, class Second>
+GATEWISE_INLINE void take_in_turn(const Each& each, Index begin, Index end,
+                                  const Twice<First, Second>& take) {
+    each(begin, end, take.first);
+    each(begin, end, take.second);
+}
+
 // This member's share of the tiles of a product.
 //
 // For every row and vector of units, `start(row, unit, count, sums)` says where the sums start and
@@ -166,7 +195,7 @@ void multiply(const Packed<F, G, V>& right, const Rows<F>& left, const Start& st
             const Rows<F> rows = {left.pointers + begin, end - begin, left.stride,
                                   left.before ? left.before + begin : nullptr, left.depth_before};
             add_tile<apart>(right, tile, rows, sums, upcoming);
-            each(begin, end, take);
+            take_in_turn(each, begin, end, take);
         }
     }
 }

@@ -30,7 +30,7 @@ public:
                 const Vector<S> h = activate<S>(activations_.activation, load(sums));
                 const Vector<S> before = load(at.h + unit, count);
                 store(at.outputs + unit, zoned(at.share_h, before, h, unit, count), count);
-                if (at.gates) store(at.gates + unit, h, count);
+                if (at.gates) at.keep(at.gates + unit, h, count);
             },
             rows.upcoming, place.crew);
     }

@@ -54,7 +54,7 @@ private:
     struct Workplace {
         Workplace(const TraceChunkLoop& loop, Index columns)
             : left_stride(Sums::odd_lines(loop.sums_[0].most_results())),
-              left(Sums::depth * left_stride),
+              left(Sums::depth * left_stride + lanes<S>),
               right(2 * loop.right_size(columns)),
               results(2 * loop.result_size(columns)),
               pointers(most_results),
@@ -164,14 +164,16 @@ private:
 
     void pack(const Block& block, const Workplace& place) const {
         for (Index at = 0; at < block.count; ++at) {
-            sums_[0].copy_left(block.product, block.steps[at],
-                               place.left.data() + at * place.left_stride);
+            const auto side = sums_[0].side_of(block.product, block.columns, block.steps[at]);
+            sums_[0].fill_left(block.product, place.left.data() + at * place.left_stride,
+                               Sums::alone(side));
         }
         for (int state = first_; state < states_; ++state) {
             const Panel to = panel(block, state, place);
             const Index* const steps = block.steps + skipped(state, block);
             for (Index at = 0; at < to.depth; ++at) {
-                sums_[state].copy_right(block.product, block.columns.begin, steps[at], to, at);
+                const auto side = sums_[state].side_of(block.product, block.columns, steps[at]);
+                sums_[state].fill_right(to, at, Sums::alone(side));
             }
         }
     }

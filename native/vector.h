@@ -138,6 +138,36 @@ GATEWISE_INLINE void store(S* to, Vector<S> vector, int count) {
     count == lanes<S> ? store(to, vector) : store_some(to, vector, count);
 }
 
+// Stores a whole vector, at a multiple of its size, past the caches where the instruction set can:
+// what stood there is not fetched first, and what the caches hold stays. Other threads may count on
+// it after end_stores_past_caches().
+#if defined(__AVX512F__)
+GATEWISE_INLINE void store_past_caches(float* to, Vector<float> vector) {
+    _mm512_stream_ps(to, vector);
+}
+GATEWISE_INLINE void store_past_caches(double* to, Vector<double> vector) {
+    _mm512_stream_pd(to, vector);
+}
+#elif defined(__AVX2__)
+GATEWISE_INLINE void store_past_caches(float* to, Vector<float> vector) {
+    _mm256_stream_ps(to, vector);
+}
+GATEWISE_INLINE void store_past_caches(double* to, Vector<double> vector) {
+    _mm256_stream_pd(to, vector);
+}
+#else
+template <class S>
+GATEWISE_INLINE void store_past_caches(S* to, Vector<S> vector) {
+    store(to, vector);
+}
+#endif
+
+GATEWISE_INLINE void end_stores_past_caches() {
+#if defined(__x86_64__) || defined(__i386__)
+    _mm_sfence();
+#endif
+}
+
 // a * b + c, rounded once where the instruction set can.
 #if defined(__AVX512F__)
 GATEWISE_INLINE Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) {
