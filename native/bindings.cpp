@@ -218,9 +218,10 @@ bool all_finite(bool is_double, const std::vector<std::pair<Address, Index>>& ar
 }
 
 void random_mask(bool is_double, Address values, Index count, unsigned key,
-                 unsigned long long below, int threads) {
+                 unsigned long long below, std::pair<double, double> chosen, int threads) {
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().random_mask({at<S>(values), count, key, below, threads});
+        kernels<S>().random_mask(
+            {at<S>(values), count, key, below, S(chosen.first), S(chosen.second), threads});
     });
 }
 

@@ -180,14 +180,16 @@ struct SegmentsBackward {
     S* grad_x;              // (B, T, I), written at the segments' steps; null: not wanted
 };
 
-// A random mask: number n is 1 where the n-th 32-bit word of the key is below `below`, else 0.
+// A random mask: number n has one value where the n-th 32-bit word of the key is below `below`, and
+// another elsewhere.
 template <class S>
 struct RandomMask {
     S* values;
     Index count;
     unsigned key;
-    unsigned long long below;  // 1 to 2^32: ones everywhere
-    int threads;               // at most this many; the bits of the result do not depend on it
+    unsigned long long below;  // 1 to 2^32: one value everywhere
+    S if_below, otherwise;
+    int threads;  // at most this many; the bits of the result do not depend on it
 };
 
 // One weight tensor of an RMSprop step: arrays of `count` numbers.

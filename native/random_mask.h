@@ -18,7 +18,7 @@ GATEWISE_INLINE unsigned mixed(unsigned word) {
     return word ^ (word >> 15);
 }
 
-// The last word that gives a one stands for `below`, which is at least 1. The loop is left to the
+// The last word of those below stands for `below`, which is at least 1. The loop is left to the
 // compiler's vectorizer: whole numbers have one exact result.
 template <class S>
 void random_mask(const RandomMask<S>& call) {
@@ -28,9 +28,10 @@ void random_mask(const RandomMask<S>& call) {
         S* const __restrict values = call.values;
         const unsigned key = call.key;
         const unsigned last = unsigned(call.below - 1);
+        const S if_below = call.if_below, otherwise = call.otherwise;
         for (Index at = mine.begin; at < mine.end; ++at) {
             const unsigned drawn = mixed(mixed(unsigned(at) + key) ^ key);
-            values[at] = drawn <= last ? S(1) : S(0);
+            values[at] = drawn <= last ? if_below : otherwise;
         }
     });
 }

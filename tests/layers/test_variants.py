@@ -261,6 +261,8 @@ def test_native_masks_are_the_counted_ones(dtype: torch.dtype, rate: float) -> N
     native = NoiseSource(7).marks((3, 50, 17), rate, like)
     traced = torch.compile(NoiseSource(7).marks, backend="eager", fullgraph=True)
     assert torch.equal(native, traced((3, 50, 17), rate, like))
+    dropout = torch.compile(NoiseSource(7), backend="eager", fullgraph=True)
+    assert torch.equal(NoiseSource(7)((3, 50, 17), rate, like), dropout((3, 50, 17), rate, like))
     torch.manual_seed(1)
     first = NoiseSource(None).marks((4, 5), 0.5, like)
     second = NoiseSource(None).marks((4, 5), 0.5, like)

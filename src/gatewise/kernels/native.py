@@ -158,8 +158,10 @@ def all_finite(tensors: Sequence[Tensor]) -> bool | None:
     return _native.all_finite(dtype == torch.float64, arrays)
 
 
-def random_mask(shape: Sequence[int], key: int, below: int, like: Tensor) -> Tensor:
-    """Return a mask that is 1 with the probability below / 2**32, else 0.
+def random_mask(
+    shape: Sequence[int], key: int, below: int, values: tuple[float, float], like: Tensor
+) -> Tensor:
+    """Return a mask that is ``values[0]`` with the probability below / 2**32, else ``values[1]``.
 
     ``key`` is a 32-bit number, ``below`` at least 1. The mask is that which ``layers.noise``
     computes from the same key, to the bit.
@@ -168,6 +170,6 @@ def random_mask(shape: Sequence[int], key: int, below: int, like: Tensor) -> Ten
     mask = like.new_empty(tuple(shape))
     _native.random_mask(
         like.dtype == torch.float64, mask.data_ptr(), mask.numel(), key, below,
-        torch.get_num_threads(),
+        values, torch.get_num_threads(),
     )  # fmt: skip
     return mask

@@ -64,9 +64,7 @@ class Dropout(Layer):
         x = self.receive(x)
         if not self.training or self.rate == 0:
             return x
-        if self.noise.seed is None and self.noise_shape is None:
-            return torch.dropout(x, self.rate, True)
-        return x * self.noise(self._mask_shape(x), self.rate, x)
+        return self.noise.drop(x, self._mask_shape(x), self.rate)
 
     def get_config(self) -> dict[str, Any]:
         shape = None if self.noise_shape is None else list(self.noise_shape)

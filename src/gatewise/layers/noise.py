@@ -41,28 +41,41 @@ class NoiseSource(nn.Module):
 
     def forward(self, shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
         """Return a dropout mask: 0 with probability ``rate`` and 1 / (1 - rate) elsewhere."""
-        if self.seed is None or rate == 1:
+        if rate == 1:
+            return like.new_zeros(tuple(shape))
+        if self.seed is None and not _plain(like):
             return functional.dropout(like.new_ones(tuple(shape)), rate, training=True)
-        drawn = _words(self._seeded_key(self.seed), shape, like)
-        return (drawn >= round(rate * (_WORD + 1))).to(like.dtype) / (1 - rate)
+        return self._mask(shape, rate, (0.0, 1 / (1 - rate)), like)
+
+    def drop(self, x: Tensor, shape: Sequence[int], rate: float) -> Tensor:
+        """Return x times a dropout mask of this shape."""
+        if self.seed is None and not _plain(x) and tuple(shape) == x.shape:
+            return torch.dropout(x, rate, True)
+        return x * self(shape, rate, x)
 
     def marks(self, shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
         """Return a mask of its own for every time step: 1 with probability ``rate``, else 0.
 
         A pass that runs in pieces draws each piece's anew, where it keeps what ``forward`` drew.
         """
-        if self.seed is None:
-            key = torch.randint(_WORD + 1, (), device=like.device)
-        else:
-            key = self._seeded_key(self.seed)
-        below = max(1, round(rate * (_WORD + 1)))
-        if like.device.type == "cpu" and like.dtype in cpu.DTYPES and _plain():
-            return cpu.random_mask(shape, int(key), below, like)
-        return (_words(key, shape, like) < below).to(like.dtype)
+        return self._mask(shape, rate, (1.0, 0.0), like)
 
-    def _seeded_key(self, seed: int) -> Tensor:
+    def _mask(
+        self, shape: Sequence[int], rate: float, values: tuple[float, float], like: Tensor
+    ) -> Tensor:
+        """Return the first value with probability ``rate``, else the second."""
+        below = max(1, round(rate * (_WORD + 1)))
+        if _plain(like):
+            return cpu.random_mask(shape, int(self._key(like)), below, values, like)
+        drawn = _words(self._key(like), shape, like)
+        return torch.where(drawn < below, like.new_full((), values[0]), values[1])
+
+    def _key(self, like: Tensor) -> Tensor:
+        """Return 32 bits from which a mask is made."""
+        if self.seed is None:
+            return torch.randint(_WORD + 1, (), device=like.device)
         self.calls.add_(1)
-        return _mix(_mix(self.calls & _WORD) ^ (seed & _WORD))
+        return _mix(_mix(self.calls & _WORD) ^ (self.seed & _WORD))
 
 
 class Rates(NamedTuple):
@@ -114,10 +127,17 @@ def checked_zoneout(
     return tuple(checked_rate(layer, "zoneout", rate) for rate in rates)
 
 
-def _plain() -> bool:
-    """Whether the native kernels may fill memory here, past torch."""
-    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    return cpu.available() and not traced
+def _plain(like: Tensor) -> bool:
+    """Whether the native kernels may fill memory like this tensor's, past torch."""
+    return (
+        type(like) in (Tensor, nn.Parameter)
+        and like.device.type == "cpu"
+        and like.dtype in cpu.DTYPES
+        and cpu.available()
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
+    )
 
 
 def _words(key: Tensor, shape: Sequence[int], like: Tensor) -> Tensor:
