@@ -265,7 +265,8 @@ NB_MODULE(_native, module) {
     nb::class_<StreamOwner>(module, "Stream", "A layer that is fed one time step at a time.")
         .def(nb::init<bool, const Layer&, const MatrixArgument&, const MatrixArgument&, Address,
                       const StateArgument&, const LayerOptions&>())
-        .def("step", &StreamOwner::step);
+        .def("step", &StreamOwner::step)
+        .def("step_arrays", &step_arrays<StreamOwner>);
     bind_int8(module);
     module.def("rmsprop", &rmsprop);
     module.def("all_finite", &all_finite);

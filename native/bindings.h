@@ -30,6 +30,30 @@ void bind_gradients(nb::module_&);
 void bind_int8(nb::module_&);
 
 using Address = std::uintptr_t;
+// An array that Python lends while this lives. Asking it for its address in Python takes as long as
+// a small step of a stream.
+class Lent {
+public:
+    Lent(nb::handle array, int flags) {
+        if (PyObject_GetBuffer(array.ptr(), &buffer_, flags) != 0) throw nb::python_error();
+    }
+    ~Lent() { PyBuffer_Release(&buffer_); }
+    Lent(const Lent&) = delete;
+    Lent& operator=(const Lent&) = delete;
+
+    Address address() const { return reinterpret_cast<Address>(buffer_.buf); }
+
+private:
+    Py_buffer buffer_;
+};
+
+// A stream's step, whose x and outputs are contiguous arrays of its type and sizes.
+template <class Stream>
+void step_arrays(Stream& stream, nb::handle x, nb::handle outputs) {
+    const Lent from(x, PyBUF_SIMPLE), to(outputs, PyBUF_WRITABLE);
+    stream.step(from.address(), 0, to.address());
+}
+
 using MatrixArgument = std::tuple<Address, Index, Index>;    // address, row stride, column stride
 using SequenceArgument = std::tuple<Address, Index, Index>;  // address, batch stride, time stride
 using StateArgument = std::tuple<Address, Address>;          // h, and an LSTM's c or 0

@@ -75,7 +75,8 @@ void bind_int8(nb::module_& module) {
     nb::class_<Int8StreamOwner>(module, "Int8Stream", "The same with weights of 8 bits.")
         .def(nb::init<const Layer&, const Int8Weights&, Address, const StateArgument&,
                       const LayerOptions&>())
-        .def("step", &Int8StreamOwner::step);
+        .def("step", &Int8StreamOwner::step)
+        .def("step_arrays", &step_arrays<Int8StreamOwner>);
 }
 
 }  // namespace gatewise

@@ -332,6 +332,8 @@ class Stream:
         )  # fmt: skip
         # Takes the addresses of x (B, I), of a mask (B,) or 0, and of the outputs (B, P).
         self.step = self._native.step
+        # Takes x and the outputs themselves, NumPy's arrays, contiguous and of the weights' type.
+        self.step_arrays = self._native.step_arrays
 
     def advance(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Return h (B, P) after a step of x (B, I), contiguous and of the weights' type."""

@@ -65,6 +65,7 @@ class Int8Stream(Stream):
             call.layer, call.matrices, address(call.given_bias), pair(self.state), options
         )
         self.step = self._native.step
+        self.step_arrays = self._native.step_arrays
 
 
 class _Int8Call(NativeCall):

@@ -91,10 +91,10 @@ class LayerStream:
         self._name, self._zeroes = layer.name, layer.zero_output_for_mask
         self._dtype, self._device = self._cell.state[0].dtype, self._cell.state[0].device
         self._shape, self._result_shape = (batch, layer.kernel.shape[0]), (batch, layer.output_size)
-        self._step: Callable[[int, int, int], None] | None = None
+        self._step: Callable[[np.ndarray, np.ndarray], None] | None = None
         self._array_type: np.dtype[Any] | None = None
         if isinstance(self._cell, cpu.Stream):
-            self._step = self._cell.step
+            self._step = self._cell.step_arrays
             self._array_type = torch.empty(0, dtype=self._dtype).numpy().dtype
 
     @property
@@ -155,7 +155,7 @@ class LayerStream:
                 and x.flags.c_contiguous
             ):
                 outputs = np.empty(self._result_shape, self._array_type)
-                self._step(_address(x), 0, _address(outputs))
+                self._step(x, outputs)
                 return outputs
             return self.advance(as_tensor(x, None), mask).cpu().numpy()
         return self.advance(x, mask)
@@ -289,7 +289,3 @@ def _one_step(layer: Layer, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Ten
         made = made[:, 0]
         mask = made if mask is None else made & mask
     return layer(series)[:, 0], mask
-
-
-def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
