@@ -75,7 +75,9 @@ def test_contiguous_arrays_take_the_short_way_to_the_same_bits(monkeypatch) -> N
     layer, x = _layer("lstm"), _series(2, 6)
     stream = layer.stream(2)
     monkeypatch.setattr(type(stream), "advance", None)
-    steps = [stream.step(np.ascontiguousarray(x[:, t].numpy())) for t in range(6)]
+    arrays = [np.ascontiguousarray(x[:, t].numpy()) for t in range(6)]
+    arrays[2].setflags(write=False)
+    steps = [stream.step(array) for array in arrays]
     assert np.array_equal(np.stack(steps, 1), layer(x).detach().numpy())
     assert len({step.ctypes.data for step in steps}) == 6
 
