@@ -8,7 +8,7 @@ no rule here, so torch raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from torch.autograd import forward_ad
 from gatewise import cells
 from gatewise.cells import GATES, Noise, Specification
 from gatewise.kernels import cpu, ops
+from gatewise.kernels.batching import mapped, unmerged
 from gatewise.kernels.cpu import Gradients
 from gatewise.kernels.recording import Record
 
@@ -96,13 +97,13 @@ class Recurrent(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], call: Call, *tensors: Tensor | None) -> Any:
         def together(*merged: Tensor | None) -> tuple[Tensor, ...]:
-            return tuple(_unmerge(r, info.batch_size) for r in Recurrent.apply(call, *merged))
+            return tuple(unmerged(r, info.batch_size) for r in Recurrent.apply(call, *merged))
 
         def alone(*one: Tensor | None) -> tuple[Tensor, ...]:
             return Recurrent.apply(call, *one)
 
         weights = range(2 + _NOISE, 2 + _NOISE + call.weights)
-        return _vmap(info.batch_size, in_dims[1:], tensors, weights, together, alone)
+        return mapped(info.batch_size, in_dims[1:], tensors, weights, together, alone)
 
 
 class RecurrentAlone(torch.autograd.Function):
@@ -215,7 +216,7 @@ class RecurrentBackward(torch.autograd.Function):
             return RecurrentBackward.apply(call, wanted, *one)
 
         weights = range(6 + _NOISE, 6 + _NOISE + call.weights)
-        return _vmap(info.batch_size, in_dims[2:], tensors, weights, together, alone)
+        return mapped(info.batch_size, in_dims[2:], tensors, weights, together, alone)
 
 
 def _go_back(
@@ -326,68 +327,6 @@ def _equation_gradients(
     )
 
 
-Results = tuple[Tensor, ...]
-
-
-def _vmap(
-    size: int,
-    in_dims: Sequence[int | None],
-    tensors: Sequence[Tensor | None],
-    weights: range,
-    together: Callable[..., Results],
-    alone: Callable[..., Results],
-) -> tuple[Results, tuple[int, ...]]:
-    """Run N batches as one batch of N·B rows, or, with a weight set for each, one after the other.
-
-    ``weights`` are the positions of the weights among the tensors; ``together`` is called with the
-    merged tensors, ``alone`` with the n-th of each.
-    """
-    leading = [
-        tensor if tensor is None or dim is None else tensor.movedim(dim, 0)
-        for tensor, dim in zip(tensors, in_dims, strict=True)
-    ]
-    if all(in_dims[position] is None for position in weights):
-        results = together(*_merge(size, in_dims, leading, weights))
-    else:
-        runs = [
-            alone(
-                *(
-                    tensor if tensor is None or dim is None else tensor[n]
-                    for tensor, dim in zip(leading, in_dims, strict=True)
-                )
-            )
-            for n in range(size)
-        ]
-        results = tuple(torch.stack(parts) for parts in zip(*runs, strict=True))
-    return results, (0,) * len(results)
-
-
-def _merge(
-    size: int,
-    in_dims: Sequence[int | None],
-    leading: Sequence[Tensor | None],
-    weights: range,
-) -> list[Tensor | None]:
-    """Return the tensors with (N, B, …) merged into (N·B, …); the weights stay as they are."""
-    merged: list[Tensor | None] = []
-    for position, (tensor, dim) in enumerate(zip(leading, in_dims, strict=True)):
-        if tensor is None or position in weights:
-            merged.append(tensor)
-            continue
-        if dim is None:
-            tensor = tensor.expand(size, *tensor.shape)
-        # A tensor of (N, 0) is a placeholder for something that was not saved.
-        merged.append(tensor.flatten(0, 1) if tensor.dim() > 2 else tensor.flatten())
-    return merged
-
-
-def _unmerge(tensor: Tensor, size: int) -> Tensor:
-    """Return (N·B, …) as (N, B, …); the empty placeholder gets an axis of N."""
-    if tensor.dim() == 1:
-        return tensor.expand(size, 0)
-    return tensor.unflatten(0, (size, -1))
-
-
 def _backward_together(
     size: int,
     call: Call,
@@ -399,7 +338,7 @@ def _backward_together(
     saved: Tensor,
     grad_outputs: Tensor | None,
     *tensors: Tensor | None,
-) -> Results:
+) -> tuple[Tensor, ...]:
     """As RecurrentBackward, but with the weights' gradients apart for each of the N batches."""
     noise, weights, tail = parted(call, tensors)
     state, final = _halves(call, tail)
@@ -420,7 +359,7 @@ def _backward_together(
     else:
         grad_x = x.new_empty(0)
     first, rest = (grad_product, grad_x), grad_state
-    return *(_unmerge(g, size) for g in first), *grad_weights, *(_unmerge(g, size) for g in rest)
+    return *(unmerged(g, size) for g in first), *grad_weights, *(unmerged(g, size) for g in rest)
 
 
 def _vmap_operator(
@@ -437,18 +376,18 @@ def _vmap_operator(
     decoded = Specification.decode(specification)
     call = Call(decoded, kernel, len(weights), needs_backward)
 
-    def run(x: Tensor, mask: Tensor | None, *rest: Any) -> Results:
+    def run(x: Tensor, mask: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
         drawn, weights, state = parted(call, rest)
         saved = ops.forward(x, weights, state, mask, drawn, decoded, kernel, needs_backward)
         return saved.outputs, saved.gates, saved.saved, *saved.final_state
 
     x_dim, weight_dims, state_dims, mask_dim, *noise_dims = in_dims[: 4 + _NOISE]
-    (outputs, gates, saved, *final), _ = _vmap(
+    (outputs, gates, saved, *final), _ = mapped(
         info.batch_size,
         (x_dim, mask_dim, *noise_dims, *weight_dims, *state_dims),
         (x, mask, *noise, *weights, *state),
         range(2 + _NOISE, 2 + _NOISE + len(weights)),
-        lambda *merged: tuple(_unmerge(result, info.batch_size) for result in run(*merged)),
+        lambda *merged: tuple(unmerged(result, info.batch_size) for result in run(*merged)),
         run,
     )
     return (outputs, final, gates, saved), (0, [0] * len(final), 0, 0)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gatewise.errors import InputError
 from gatewise.kernels.native import DTYPES, available, compiled, is_plain
-from gatewise.kernels.native_call import address
 
 
 class Rates(NamedTuple):
@@ -46,20 +45,20 @@ def step(
     for parameter, *others in zip(
         parameters, gradients, velocities, momentums or nothing, averages or nothing, strict=True
     ):
-        if not is_plain(parameter, dtype):
-            return False
-        shape = parameter.shape
-        for other in others:
-            if other is None:
+        shape, addresses = parameter.shape, []
+        for tensor in (parameter, *others):
+            if tensor is None:
+                addresses.append(0)
                 continue
-            if not is_plain(other, dtype):
+            if not is_plain(tensor, dtype):
                 return False
-            if other.shape != shape:
+            if tensor.shape != shape:
                 raise InputError(
                     f"RMSprop expected a gradient and state of shape {tuple(shape)}, the weight's "
-                    f"own, but got {tuple(other.shape)}."
+                    f"own, but got {tuple(tensor.shape)}."
                 )
-        tensors.append((parameter.data_ptr(), *map(address, others), parameter.numel()))
+            addresses.append(tensor.data_ptr())
+        tensors.append((*addresses, parameter.numel()))
     compiled().rmsprop(dtype == torch.float64, tensors, rates, torch.get_num_threads())
     # Written past torch, which must still refuse to go back through an older value.
     torch.autograd.graph.increment_version([*parameters])
