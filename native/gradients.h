@@ -353,11 +353,11 @@ private:
     // part(side) gives for their steps. Whole vectors are stored: what comes next covers the rest.
     template <class Factor>
     void fill_left(const WeightProduct& product, F* to, const Factor& factor) const {
-        const auto put = [&](Index numbers, const auto& part) {
-            for_vectors<S>(numbers, [&](Index at, int count) {
+        const auto put = [&](Index size, const auto& part) {
+            for_vectors<S>(size, [&](Index at, int count) {
                 store(to + at, factor([&](const Side& side) { return part(side, at, count); }));
             });
-            to += numbers;
+            to += size;
         };
         if (product.with_input) {
             put(call_.layer.inputs,

@@ -11,7 +11,7 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 # Digits that depend on the machine's instruction set or its speed, and the bars drawn from them.
 MEASURED = re.compile(
     r"\d+(\.\d+)?(e-?\d+)?%?|[▁▂▃▄▅▆▇█]+|avx512(_vnni|_bf16)?|avx2|portable"
-    r"|in the (gradient|output|state).*"
+    r"|in the (gradient|output|state|final).*"
 )
 
 
