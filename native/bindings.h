@@ -30,6 +30,10 @@ void bind_gradients(nb::module_&);
 void bind_int8(nb::module_&);
 
 using Address = std::uintptr_t;
+using MatrixArgument = std::tuple<Address, Index, Index>;    // address, row stride, column stride
+using SequenceArgument = std::tuple<Address, Index, Index>;  // address, batch stride, time stride
+using StateArgument = std::tuple<Address, Address>;          // h, and an LSTM's c or 0
+
 // An array that Python lends while this lives. Asking it for its address in Python takes as long as
 // a small step of a stream.
 class Lent {
@@ -53,10 +57,6 @@ void step_arrays(Stream& stream, nb::handle x, nb::handle outputs) {
     const Lent from(x, PyBUF_SIMPLE), to(outputs, PyBUF_WRITABLE);
     stream.step(from.address(), 0, to.address());
 }
-
-using MatrixArgument = std::tuple<Address, Index, Index>;    // address, row stride, column stride
-using SequenceArgument = std::tuple<Address, Index, Index>;  // address, batch stride, time stride
-using StateArgument = std::tuple<Address, Address>;          // h, and an LSTM's c or 0
 
 template <class Value, std::size_t size>
 Value named(const char* what, std::string_view name,

@@ -43,13 +43,14 @@ class NoiseSource(nn.Module):
         """Return a dropout mask: 0 with probability ``rate`` and 1 / (1 - rate) elsewhere."""
         if rate == 1:
             return like.new_zeros(tuple(shape))
-        if self.seed is None and not _plain(like):
+        plain = _plain(like)
+        if self.seed is None and not plain:
             return functional.dropout(like.new_ones(tuple(shape)), rate, training=True)
-        return self._mask(shape, rate, (0.0, 1 / (1 - rate)), like)
+        return self._mask(shape, rate, (0.0, 1 / (1 - rate)), like, plain)
 
     def drop(self, x: Tensor, shape: Sequence[int], rate: float) -> Tensor:
         """Return x times a dropout mask of this shape."""
-        if self.seed is None and not _plain(x) and tuple(shape) == x.shape:
+        if self.seed is None and tuple(shape) == x.shape and not _plain(x):
             return torch.dropout(x, rate, True)
         return x * self(shape, rate, x)
 
@@ -58,14 +59,19 @@ class NoiseSource(nn.Module):
 
         A pass that runs in pieces draws each piece's anew, where it keeps what ``forward`` drew.
         """
-        return self._mask(shape, rate, (1.0, 0.0), like)
+        return self._mask(shape, rate, (1.0, 0.0), like, _plain(like))
 
     def _mask(
-        self, shape: Sequence[int], rate: float, values: tuple[float, float], like: Tensor
+        self,
+        shape: Sequence[int],
+        rate: float,
+        values: tuple[float, float],
+        like: Tensor,
+        plain: bool,
     ) -> Tensor:
         """Return the first value with probability ``rate``, else the second."""
         below = max(1, round(rate * (_WORD + 1)))
-        if _plain(like):
+        if plain:
             return cpu.random_mask(shape, int(self._key(like)), below, values, like)
         drawn = _words(self._key(like), shape, like)
         return torch.where(drawn < below, like.new_full((), values[0]), values[1])
