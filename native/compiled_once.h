@@ -9,11 +9,16 @@ namespace gatewise::GATEWISE_ISA {
 
 // Each place names the sums of a tile: `apart`, gates and vectors of units (product.h).
 #define GATEWISE_PRODUCTS(place, F)                                                                \
-    place template void add_tile<0>(const Packed<F, 1, 4>&, Index, const Rows<F>&, F*, Upcoming*); \
-    place template void add_tile<0>(const Packed<F, 2, 2>&, Index, const Rows<F>&, F*, Upcoming*); \
-    place template void add_tile<0>(const Packed<F, 3, 1>&, Index, const Rows<F>&, F*, Upcoming*); \
-    place template void add_tile<1>(const Packed<F, 3, 1>&, Index, const Rows<F>&, F*, Upcoming*); \
-    place template void add_tile<0>(const Packed<F, 4, 1>&, Index, const Rows<F>&, F*, Upcoming*); \
+    place template void add_tile<0>(const Packed<F, 1, 4>&, Index, const Rows<F>&, F*, Begun<F>,   \
+                                    Upcoming*);                                                    \
+    place template void add_tile<0>(const Packed<F, 2, 2>&, Index, const Rows<F>&, F*, Begun<F>,   \
+                                    Upcoming*);                                                    \
+    place template void add_tile<0>(const Packed<F, 3, 1>&, Index, const Rows<F>&, F*, Begun<F>,   \
+                                    Upcoming*);                                                    \
+    place template void add_tile<1>(const Packed<F, 3, 1>&, Index, const Rows<F>&, F*, Begun<F>,   \
+                                    Upcoming*);                                                    \
+    place template void add_tile<0>(const Packed<F, 4, 1>&, Index, const Rows<F>&, F*, Begun<F>,   \
+                                    Upcoming*);                                                    \
     place template void pack(const Packed<F, 1, 4>&, Index, Index, Matrix<F>, Index, Member, int); \
     place template void pack(const Packed<F, 2, 2>&, Index, Index, Matrix<F>, Index, Member, int); \
     place template void pack(const Packed<F, 3, 1>&, Index, Index, Matrix<F>, Index, Member, int); \

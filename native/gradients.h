@@ -317,7 +317,7 @@ private:
         const Rows<F> rows = {workplace.pointers.data(), results, workplace.left_stride};
         for (Index tile = 0; tile < panel.tiles(); ++tile) {
             add_tile(panel, tile, rows, workplace.results.data() + panel.first_unit(tile) * results,
-                     &upcoming);
+                     {}, &upcoming);
         }
     }
 

@@ -224,10 +224,7 @@ public:
         S* const reset = reset_.data() + place.common * padded<S>(rows_ * H);
         multiply(
             *U_gates_, rows.left(call_.layer),
-            [&](Index row, Index unit, int count, S* sums) {
-                store(sums, load(rows.row[row].product + unit, count));
-                store(sums + lanes<S>, load(rows.row[row].product + H + unit, count));
-            },
+            from_memory<2>([&](Index row) { return rows.row[row].product; }, H),
             [&](Index row, Index unit, int count, const S* sums) {
                 gate(rows.row[row], unit, count, sums, rows.seen[row], update + row * H,
                      reset + row * H);
@@ -237,9 +234,7 @@ public:
         for (Index row = 0; row < rows.count; ++row) rows.seen[row] = reset + row * H;
         multiply(
             *U_candidate_, rows.left(call_.layer),
-            [&](Index row, Index unit, int count, S* sums) {
-                store(sums, load(rows.row[row].product + 2 * H + unit, count));
-            },
+            from_memory<1>([&](Index row) { return rows.row[row].product + 2 * H; }, 0),
             [&](Index row, Index unit, int count, const S* sums) {
                 const ForwardRow<S>& at = rows.row[row];
                 const Vector<S> n = activate<S>(activations_.activation, load(sums));

@@ -87,23 +87,18 @@ public:
 
     void step(const Place& place, const ForwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
-        multiply(
-            *U_, rows.left(call_.layer),
-            [&](Index row, Index unit, int count, S* sums) {
-                for (int gate = 0; gate < At::gates; ++gate) {
-                    store(sums + gate * lanes<S>,
-                          load(rows.row[row].product + gate * H + unit, count));
-                }
-            },
-            Twice{[&](Index row, Index unit, int count, S* sums) {
-                      const auto now = update_.remember(rows.row[row], unit, count, sums);
-                      store(sums, now.o);
-                      store(sums + lanes<S>, now.c);
-                  },
-                  [&](Index row, Index unit, int count, const S* sums) {
-                      update_.show(rows.row[row], unit, count, load(sums), load(sums + lanes<S>));
-                  }},
-            rows.upcoming, place.crew);
+        multiply(*U_, rows.left(call_.layer),
+                 from_memory<At::gates>([&](Index row) { return rows.row[row].product; }, H),
+                 Twice{[&](Index row, Index unit, int count, S* sums) {
+                           const auto now = update_.remember(rows.row[row], unit, count, sums);
+                           store(sums, now.o);
+                           store(sums + lanes<S>, now.c);
+                       },
+                       [&](Index row, Index unit, int count, const S* sums) {
+                           update_.show(rows.row[row], unit, count, load(sums),
+                                        load(sums + lanes<S>));
+                       }},
+                 rows.upcoming, place.crew);
     }
 
 private:

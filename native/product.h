@@ -37,12 +37,14 @@ struct Part {
     Index first, stride;  // of the rows' elements
     Index depth;          // at least 1
     const F* panel;
+    const Sum<F>* const* from;  // where each row's sums begin, which may be where they go
+    Index from_stride;          // from one vector of them to the next
     Sum<F>* sums;
     Index sums_stride;            // from one row's to the next's
     const char* const* upcoming;  // (depth) lines of memory to ask for; null: none
 };
 
-// sums[R][C] (vectors) += R rows times one panel of C vectors a step.
+// sums[R][C] (vectors) = from[R][C] + R rows times one panel of C vectors a step.
 template <class F, int R, int C, bool fetch>
 [[gnu::noinline]] void product(const Part<F>& part) {
     using S = Sum<F>;
@@ -52,8 +54,7 @@ template <class F, int R, int C, bool fetch>
     for (int r = 0; r < R; ++r) {
         row[r] = part.rows[r] + part.first * part.stride;
 #pragma GCC unroll 8
-        for (int c = 0; c < C; ++c)
-            sum[r][c] = load(part.sums + r * part.sums_stride + c * lanes<S>);
+        for (int c = 0; c < C; ++c) sum[r][c] = load(part.from[r] + c * part.from_stride);
     }
     const F* panel = part.panel;
     const char* const* line = part.upcoming;
@@ -101,15 +102,24 @@ GATEWISE_INLINE void product_of_width(int vectors, int rows, const Part<F>& part
     product_of<F, R, G * V>(rows, part);
 }
 
-// Adds the products with one tile to `sums` (rows, vectors of the tile, G + apart, lanes).
+// Where the sums of some rows start: row r's are the vectors at row[r], so far from each other.
+// Null: where they go.
+template <class S>
+struct Begun {
+    const S* const* row = nullptr;
+    Index stride = 0;
+};
+
+// Adds the products with one tile to `sums` (rows, vectors of the tile, G + apart, lanes), which
+// start as `begun`.
 //
 // With `apart`, the first elements of a row do not go to the same sums as the rest: theirs are the
-// first G vectors, the others' the last G.
+// first G vectors, the others' the last G, and all of them start where they go.
 //
 // The panel is taken by parts that stay in the nearest cache while all rows pass.
 template <int apart = 0, class F, int G, int V>
 void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum<F>* sums,
-              Upcoming* upcoming) {
+              Begun<Sum<F>> begun, Upcoming* upcoming) {
     static_assert(apart == 0 || V == 1, "the sums of one part lie side by side");
     using S = Sum<F>;
     constexpr int group = most_rows<G * V>;
@@ -123,6 +133,10 @@ void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum
         for (Index g = 0; g < groups; ++g) {
             const Index begin = left.count * g / groups;
             const int rows = int(left.count * (g + 1) / groups - begin);
+            S* const to = sums + begin * stride + (before ? 0 : apart * lanes<S>);
+            const bool begins = first == 0 && begun.row != nullptr;
+            const S* gone_on[group];
+            for (int row = 0; row < group; ++row) gone_on[row] = to + row * stride;
             product_of_width<F, group, G, V>(
                 vectors, rows,
                 {.rows = (before ? left.before : left.pointers) + begin,
@@ -130,7 +144,9 @@ void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum
                  .stride = before ? 1 : left.stride,
                  .depth = next - first,
                  .panel = right.panel(tile) + first * width,
-                 .sums = sums + begin * stride + (before ? 0 : apart * lanes<S>),
+                 .from = begins ? begun.row + begin : gone_on,
+                 .from_stride = begins ? begun.stride : lanes<S>,
+                 .sums = to,
                  .sums_stride = stride,
                  .upcoming = upcoming ? upcoming->take(next - first) : nullptr});
         }
@@ -166,38 +182,28 @@ GATEWISE_INLINE void take_in_turn(const Each& each, Index begin, Index end,
     each(begin, end, take.second);
 }
 
-// This member's share of the tiles of a product.
-//
-// For every row and vector of units, `start(row, unit, count, sums)` says where the sums start and
-// `take(row, unit, count, sums)` takes them: `unit` is the first of `count` units, and gate g's
-// sums are the vector at sums + g * lanes. For `apart` see add_tile.
-template <int apart = 0, class F, int G, int V, class Start, class Take>
-void multiply(const Packed<F, G, V>& right, const Rows<F>& left, const Start& start,
-              const Take& take, Upcoming* upcoming, Member member) {
-    using S = Sum<F>;
-    constexpr Index most = 8 * most_rows<G * V>;
-    alignas(64) S sums[most * (G * V + apart) * lanes<S>];
-    const Range tiles = share(member, right.tiles());
-    for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
-        const int vectors = right.vectors(tile);
-        const auto each = [&](Index begin, Index end, const auto& visit) {
-            S* at = sums;
-            for (Index row = begin; row < end; ++row) {
-                for (int vector = 0; vector < vectors; ++vector, at += (G + apart) * lanes<S>) {
-                    const Index unit = right.first_unit(tile) + vector * lanes<S>;
-                    visit(row, unit, lanes_before<S>(unit, right.units), at);
-                }
-            }
-        };
-        for (Index begin = 0; begin < left.count; begin += most) {
-            const Index end = smaller(left.count, begin + most);
-            each(begin, end, start);
-            const Rows<F> rows = {left.pointers + begin, end - begin, left.stride,
-                                  left.before ? left.before + begin : nullptr, left.depth_before};
-            add_tile<apart>(right, tile, rows, sums, upcoming);
-            take_in_turn(each, begin, end, take);
-        }
+// The start of sums that stand in memory: those of gate g at where(row) + g * gate_stride.
+template <int G, class Where>
+struct FromMemory {
+    Where where;
+    Index gate_stride;
+
+    template <class S>
+    void operator()(Index row, Index unit, int count, S* sums) const {
+        for (int gate = 0; gate < G; ++gate)
+            store(sums + gate * lanes<S>, load(where(row) + gate * gate_stride + unit, count));
     }
+
+    auto at(Index row, Index unit) const { return where(row) + unit; }
+    template <class S>
+    Index stride() const {
+        return G == 1 ? lanes<S> : gate_stride;
+    }
+};
+
+template <int G, class Where>
+FromMemory<G, Where> from_memory(Where where, Index gate_stride) {
+    return {where, gate_stride};
 }
 
 // The start of sums that nothing comes before.
@@ -206,6 +212,62 @@ struct FromZero {
     void operator()(Index, Index, int, S* sums) const {
         for (int gate = 0; gate < G; ++gate) store(sums + gate * lanes<S>, Vector<S>{});
     }
+
+    const S* at(Index, Index) const { return zeros; }
+    template <class>
+    Index stride() const {
+        return 0;
+    }
+
+private:
+    alignas(64) static constexpr S zeros[lanes<S>] = {};
 };
+
+// This member's share of the tiles of a product.
+//
+// For every row and vector of units, `start(row, unit, count, sums)` says where the sums start and
+// `take(row, unit, count, sums)` takes them: `unit` is the first of `count` units, and gate g's
+// sums are the vector at sums + g * lanes. For `apart` see add_tile. A start that can also say
+// where in memory it is, `start.at(row, unit)`, saves whole tiles the copy.
+template <int apart = 0, class F, int G, int V, class Start, class Take>
+void multiply(const Packed<F, G, V>& right, const Rows<F>& left, const Start& start,
+              const Take& take, Upcoming* upcoming, Member member) {
+    using S = Sum<F>;
+    constexpr Index most = 8 * most_rows<G * V>;
+    constexpr bool in_memory = apart == 0 && (G == 1 || V == 1) && requires { start.at(0, 0); };
+    alignas(64) S sums[most * (G * V + apart) * lanes<S>];
+    const S* row_begins[in_memory ? most : 1];
+    const Range tiles = share(member, right.tiles());
+    for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
+        // A single one is known to the compiler, which then keeps what the rows share in registers.
+        const int vectors = V == 1 ? 1 : right.vectors(tile);
+        const Index first = right.first_unit(tile);
+        const auto each = [&](Index begin, Index end, const auto& visit) {
+            S* at = sums;
+            for (Index row = begin; row < end; ++row) {
+                for (int vector = 0; vector < vectors; ++vector, at += (G + apart) * lanes<S>) {
+                    const Index unit = first + vector * lanes<S>;
+                    visit(row, unit, lanes_before<S>(unit, right.units), at);
+                }
+            }
+        };
+        for (Index begin = 0; begin < left.count; begin += most) {
+            const Index end = smaller(left.count, begin + most);
+            Begun<S> begun;
+            if constexpr (in_memory) {
+                if (first + vectors * lanes<S> <= right.units) {
+                    for (Index row = begin; row < end; ++row)
+                        row_begins[row - begin] = start.at(row, first);
+                    begun = {row_begins, start.template stride<S>()};
+                }
+            }
+            if (begun.row == nullptr) each(begin, end, start);
+            const Rows<F> rows = {left.pointers + begin, end - begin, left.stride,
+                                  left.before ? left.before + begin : nullptr, left.depth_before};
+            add_tile<apart>(right, tile, rows, sums, begun, upcoming);
+            take_in_turn(each, begin, end, take);
+        }
+    }
+}
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -33,8 +33,8 @@ private:
 };
 
 // The rows in pairs, `depth` numbers of each after those before: valid until this thread's next
-// product.
-GATEWISE_INLINE Rows<Pair> rounded(const Rows<float>& rows, Index depth) {
+// product. One after the other they are one row, unless they are to be `apart`.
+GATEWISE_INLINE Rows<Pair> rounded(const Rows<float>& rows, Index depth, bool apart) {
     thread_local KeptMemory memory;
     const Index before = factors<Pair>(rows.depth_before);
     const Index stride = padded<Pair>(before + factors<Pair>(depth) + lanes<Pair>);
@@ -50,6 +50,7 @@ GATEWISE_INLINE Rows<Pair> rounded(const Rows<float>& rows, Index depth) {
         pointers[row] = to + before;
         pointers[rows.count + row] = to;
     }
+    if (!apart) return {pointers + rows.count, rows.count};
     return {pointers, rows.count, 1, pointers + rows.count, before};
 }
 
@@ -58,7 +59,8 @@ template <int apart = 0, int G, int V, class Start, class Take>
 void multiply(const Packed<Pair, G, V>& right, const Rows<float>& left, const Start& start,
               const Take& take, Upcoming* upcoming, Member member) {
     const Index before = factors<Pair>(left.depth_before) * numbers<Pair>;
-    multiply<apart>(right, rounded(left, right.depth - before), start, take, upcoming, member);
+    multiply<apart>(right, rounded(left, right.depth - before, apart > 0), start, take, upcoming,
+                    member);
 }
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -22,9 +22,7 @@ public:
     void step(const Place& place, const ForwardRows<S>& rows) const override {
         multiply(
             *U_, rows.left(call_.layer),
-            [&](Index row, Index unit, int count, S* sums) {
-                store(sums, load(rows.row[row].product + unit, count));
-            },
+            from_memory<1>([&](Index row) { return rows.row[row].product; }, 0),
             [&](Index row, Index unit, int count, const S* sums) {
                 const ForwardRow<S>& at = rows.row[row];
                 const Vector<S> h = activate<S>(activations_.activation, load(sums));

@@ -198,7 +198,7 @@ private:
                 place.pointers.data()[result] = left + results.begin + result;
             for (Index tile = 0; tile < right.tiles(); ++tile) {
                 add_tile(right, tile, Rows<S>{place.pointers.data(), count, place.left_stride},
-                         to + right.first_unit(tile) * count, &upcoming);
+                         to + right.first_unit(tile) * count, {}, &upcoming);
             }
         }
         for (Index result = results.begin; result < results.end; ++result) {
