@@ -97,7 +97,7 @@ private:
         Workplace(const WeightGradientSums& sums, Index parts)
             : left_stride(odd_lines(sums.most_results())),
               left(most_factors * left_stride + lanes<F>),
-              right(Panel::size(depth, most_columns(sums, parts))),
+              right(Panel::size(depth, Panel::tile_units)),
               results(Results::size(sums.most_results(), most_columns(sums, parts))),
               pointers(sums.most_results()),
               lines(Upcoming::most_lines(
@@ -114,7 +114,7 @@ private:
 
         const Index left_stride;
         const Buffer<F> left;             // (factors, left_stride)
-        const Buffer<F> right;            // a panel for each tile of columns
+        const Buffer<F> right;            // a panel of one tile of columns
         const Buffer<S> results;          // (results, columns of the tile) for each tile of columns
         const Buffer<const F*> pointers;  // (results): where each one's row begins in `left`
         const Buffer<const char*> lines;  // of the next block
@@ -295,78 +295,97 @@ private:
 
     void add_block(const WeightProduct& product, Range columns, const Index* steps, Index count,
                    const Workplace& workplace, Upcoming& upcoming) const {
-        const Panel panel = {workplace.right.data(), count, columns.end - columns.begin};
         const Index results = results_of(product);
-        for (Index step = 0, place = 0; step < count; step += numbers<F>, ++place) {
-            F* const left = workplace.left.data() + place * workplace.left_stride;
-            // A factor's neighbours; the last one may be missing.
-            const Side side = side_of(product, columns, steps[step]);
-            if constexpr (numbers<F> == 1) {
-                fill_left(product, left, alone(side));
-                fill_right(panel, place, alone(side));
-            } else {
-                const bool both = step + 1 < count;
-                const Side next = both ? side_of(product, columns, steps[step + 1]) : side;
-                const auto pair = [&](const auto& part) {
-                    return pair_up(part(side), both ? part(next) : Vector<S>{});
-                };
-                fill_left(product, left, pair);
-                fill_right(panel, place, pair);
-            }
-        }
+        for_factors(
+            steps, count, [&](Index step) { return left_of(product, step); },
+            [&](Index place, const auto& factor) {
+                fill_left(product, workplace.left.data() + place * workplace.left_stride, factor);
+            });
         const Rows<F> rows = {workplace.pointers.data(), results, workplace.left_stride};
-        for (Index tile = 0; tile < panel.tiles(); ++tile) {
-            add_tile(panel, tile, rows, workplace.results.data() + panel.first_unit(tile) * results,
+        // One panel after the other in the same memory, which stays in the nearest cache.
+        for (Index first = columns.begin; first < columns.end; first += Panel::tile_units) {
+            const Panel panel = {workplace.right.data(), count,
+                                 smaller(Panel::tile_units, columns.end - first)};
+            for_factors(
+                steps, count, [&](Index step) { return right_of(product, first, step); },
+                [&](Index place, const auto& factor) { fill_right(panel, place, factor); });
+            add_tile(panel, 0, rows, workplace.results.data() + (first - columns.begin) * results,
                      {}, &upcoming);
         }
     }
 
-    // Where the two sides of one step come from. What is null is no factor.
-    struct Side {
+    // Calls `fill(place, factor)` for each factor of so many steps; factor(part) makes a vector of
+    // factors of those that part(side) gives for their steps, whose sides are side_of(step).
+    template <class SideOf, class Fill>
+    void for_factors(const Index* steps, Index count, const SideOf& side_of,
+                     const Fill& fill) const {
+        for (Index step = 0, place = 0; step < count; step += numbers<F>, ++place) {
+            const auto side = side_of(steps[step]);
+            if constexpr (numbers<F> == 1) {
+                fill(place, alone(side));
+            } else {
+                // A factor's neighbours; the last one may be missing.
+                const bool both = step + 1 < count;
+                const auto next = both ? side_of(steps[step + 1]) : side;
+                fill(place, [&](const auto& part) {
+                    return pair_up(part(side), both ? part(next) : Vector<S>{});
+                });
+            }
+        }
+    }
+
+    // The factors of a single step.
+    template <class Side>
+    static auto alone(const Side& side) {
+        return [&side](const auto& part) { return part(side); };
+    }
+
+    // Where the left side of one step comes from. What is null is no factor.
+    struct Left {
         const S* x;
         const S* seen;     // h, or what was shown
         const S* dropout;  // of what was seen, and its reset gate
         const S* reset;
-        const S* grad;  // dL/dP, the product's columns of it, and their reset gate
-        const S* grad_reset;
     };
 
-    Side side_of(const WeightProduct& product, Range columns, Index step) const {
+    Left left_of(const WeightProduct& product, Index step) const {
         const bool shows = product.seen == Seen::shown;
         return {.x = x_at(step),
                 .seen = shows ? shown(step) : h_before(step),
                 .dropout = call_.dropout && !shows
                                ? call_.dropout + step / call_.layer.time * width()
                                : nullptr,
-                .reset = product.seen == Seen::reset_state ? reset_at(step) : nullptr,
-                .grad = row(step) + columns.begin,
-                .grad_reset =
-                    product.times_reset ? reset_at(step) + columns.begin - 2 * units() : nullptr};
+                .reset = product.seen == Seen::reset_state ? reset_at(step) : nullptr};
     }
 
-    // The factors of a single step.
-    static auto alone(const Side& side) {
-        return [&side](const auto& part) { return part(side); };
+    // The same of the right side: dL/dP from a column on, and its reset gate.
+    struct Right {
+        const S* grad;
+        const S* reset;
+    };
+
+    Right right_of(const WeightProduct& product, Index column, Index step) const {
+        return {row(step) + column,
+                product.times_reset ? reset_at(step) + column - 2 * units() : nullptr};
     }
 
-    // Writes one row of the left side. `factor(part)` makes a vector of factors of those that
-    // part(side) gives for their steps. Whole vectors are stored: what comes next covers the rest.
+    // Writes one row of the left side. Whole vectors are stored: what comes next covers the rest.
     template <class Factor>
     void fill_left(const WeightProduct& product, F* to, const Factor& factor) const {
         const auto put = [&](Index size, const auto& part) {
             for_vectors<S>(size, [&](Index at, int count) {
-                store(to + at, factor([&](const Side& side) { return part(side, at, count); }));
+                store(to + at, factor([&](const Left& side) { return part(side, at, count); }));
             });
             to += size;
         };
         if (product.with_input) {
             put(call_.layer.inputs,
-                [](const Side& side, Index at, int count) { return load(side.x + at, count); });
+                [](const Left& side, Index at, int count) { return load(side.x + at, count); });
         }
-        if (product.with_one()) put(1, [](const Side&, Index, int) { return broadcast(S(1)); });
+        if (product.with_one()) put(1, [](const Left&, Index, int) { return broadcast(S(1)); });
         if (product.seen == Seen::nothing) return;
         put(product.seen == Seen::shown ? units() : width(),
-            [](const Side& side, Index at, int count) {
+            [](const Left& side, Index at, int count) {
                 Vector<S> seen = load(side.seen + at, count);
                 if (side.dropout) seen *= load(side.dropout + at, count);
                 if (side.reset) seen *= load(side.reset + at, count);
@@ -383,10 +402,9 @@ private:
             for (int vector = 0; vector < vectors; ++vector, to += lanes<F>) {
                 const Index column = panel.first_unit(tile) + vector * lanes<S>;
                 const int count = lanes_before<S>(column, panel.units);
-                store(to, factor([&](const Side& side) {
+                store(to, factor([&](const Right& side) {
                           const Vector<S> grad = load(side.grad + column, count);
-                          return side.grad_reset ? grad * load(side.grad_reset + column, count)
-                                                 : grad;
+                          return side.reset ? grad * load(side.reset + column, count) : grad;
                       }));
             }
         }

@@ -164,7 +164,7 @@ private:
 
     void pack(const Block& block, const Workplace& place) const {
         for (Index at = 0; at < block.count; ++at) {
-            const auto side = sums_[0].side_of(block.product, block.columns, block.steps[at]);
+            const auto side = sums_[0].left_of(block.product, block.steps[at]);
             sums_[0].fill_left(block.product, place.left.data() + at * place.left_stride,
                                Sums::alone(side));
         }
@@ -172,7 +172,8 @@ private:
             const Panel to = panel(block, state, place);
             const Index* const steps = block.steps + skipped(state, block);
             for (Index at = 0; at < to.depth; ++at) {
-                const auto side = sums_[state].side_of(block.product, block.columns, steps[at]);
+                const auto side =
+                    sums_[state].right_of(block.product, block.columns.begin, steps[at]);
                 sums_[state].fill_right(to, at, Sums::alone(side));
             }
         }
