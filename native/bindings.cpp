@@ -1,7 +1,6 @@
 // The Python module gatewise._native: addresses and sizes in, checked names, the GIL released.
 
 #include "bindings.h"
-#include "finite.h"
 #include "memory.h"
 
 namespace gatewise {
@@ -207,14 +206,16 @@ void rmsprop(bool is_double, const std::vector<RmspropArgument>& arguments,
 }
 
 // Whether all numbers of these arrays are finite: an address and a count each.
-bool all_finite(bool is_double, const std::vector<std::pair<Address, Index>>& arrays) {
-    bool finite_so_far = true;
+bool all_finite(bool is_double, const std::vector<std::pair<Address, Index>>& arguments,
+                int threads) {
+    bool finite = true;
     with_scalar(is_double, [&]<class S>(S) {
-        for (const auto& [address, count] : arrays) {
-            finite_so_far = finite_so_far && finite(at<const S>(address), count);
-        }
+        std::vector<Array<S>> arrays;
+        for (const auto& [address, count] : arguments)
+            arrays.push_back({at<const S>(address), count});
+        finite = kernels<S>().finite({arrays.data(), Index(arrays.size()), threads});
     });
-    return finite_so_far;
+    return finite;
 }
 
 void random_mask(bool is_double, Address values, Index count, unsigned key,

@@ -192,6 +192,20 @@ struct RandomMask {
     int threads;  // at most this many; the bits of the result do not depend on it
 };
 
+template <class S>
+struct Array {
+    const S* values;
+    Index count;
+};
+
+// Arrays that are looked through for a NaN or an infinity.
+template <class S>
+struct Finite {
+    const Array<S>* array;
+    Index arrays;
+    int threads;  // at most this many
+};
+
 // One weight tensor of an RMSprop step: arrays of `count` numbers.
 template <class S>
 struct RmspropTensor {
@@ -310,6 +324,7 @@ struct Kernels {
 
     void (*rmsprop)(const Rmsprop<S>&);
     void (*random_mask)(const RandomMask<S>&);
+    bool (*finite)(const Finite<S>&);  // whether there is none
 
     void (*trace_step)(const Passes<S>&, const TraceStep<S>&);
     void (*trace_gradient)(const TraceGradient<S>&);

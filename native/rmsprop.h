@@ -68,19 +68,12 @@ template <class S>
 void rmsprop(const Rmsprop<S>& call) {
     const RmspropRates<S> rates = {S(call.learning_rate), S(call.rho), S(1 - call.rho),
                                    S(call.momentum), S(call.epsilon)};
-    Index total = 0;
-    for (Index index = 0; index < call.tensors; ++index) total += call.tensor[index].count;
     constexpr double cost = 32;  // of one number, in multiply-adds
+    const Index total = numbers_of(call.tensor, call.tensors);
     parallel(useful_threads(call.threads, total, cost * double(total)), [&](Member member) {
-        const Range mine = share(member, total);  // of all tensors one after the other
-        Index first = 0;
-        for (Index index = 0; index < call.tensors; ++index) {
-            const RmspropTensor<S>& tensor = call.tensor[index];
-            const Range range = {larger(mine.begin - first, 0),
-                                 smaller(mine.end - first, tensor.count)};
-            if (range.begin < range.end) rmsprop_tensor(tensor, range, rates);
-            first += tensor.count;
-        }
+        share(member, call.tensor, call.tensors, [&](const RmspropTensor<S>& tensor, Range range) {
+            rmsprop_tensor(tensor, range, rates);
+        });
     });
 }
 

@@ -1,6 +1,7 @@
 // The kernels of one instruction set, as the dispatcher finds them.
 
 #include "compiled_once.h"
+#include "finite.h"
 #include "passes.h"
 #include "random_mask.h"
 #include "rmsprop.h"
@@ -39,6 +40,7 @@ constexpr Kernels<S> table = {
     .passes = passes<S>,
     .rmsprop = rmsprop,
     .random_mask = random_mask,
+    .finite = finite,
     .trace_step = trace_step<S>,
     .trace_gradient = trace_gradient,
     .trace_chunk = trace_chunk<S>,

@@ -117,9 +117,31 @@ struct Range {
     Index begin, end;
 };
 
+// How many numbers some arrays have in all.
+template <class Array>
+GATEWISE_INLINE Index numbers_of(const Array* array, Index arrays) {
+    Index total = 0;
+    for (Index index = 0; index < arrays; ++index) total += array[index].count;
+    return total;
+}
+
 // This member's even share of `count` things.
 GATEWISE_INLINE Range share(Member member, Index count) {
     return {count * member.index / member.team, count * (member.index + 1) / member.team};
+}
+
+// Calls `look(array, range)` for this member's even share of the numbers of some arrays, `count` in
+// each, one array after the other.
+template <class Array, class Look>
+GATEWISE_INLINE void share(Member member, const Array* array, Index arrays, const Look& look) {
+    const Range mine = share(member, numbers_of(array, arrays));
+    Index first = 0;
+    for (Index index = 0; index < arrays; ++index) {
+        const Range range = {larger(mine.begin - first, 0),
+                             smaller(mine.end - first, array[index].count)};
+        if (range.begin < range.end) look(array[index], range);
+        first += array[index].count;
+    }
 }
 
 // How many threads are worth waking for `parts` parts of work of so many multiply-adds in all.

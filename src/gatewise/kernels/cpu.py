@@ -68,19 +68,19 @@ def forward(
     call = NativeCall(x, weights, specification)
     if needs_backward:
         keep_freed_memory()
-    batch, time = call.batch, call.time
+    sizes = call.sizes
     x = rows_contiguous(x)
     states = call.states(state)
     mask = call.mask(mask)
     dropout = call.dropout(noise)
     bias = call.bias()
 
-    outputs = x.new_empty(batch, time, call.hidden)
+    outputs = x.new_empty(sizes.outputs_shape)
     final_state = [torch.empty_like(part) for part in states]
-    gates = x.new_empty((batch, time, call.columns) if needs_backward else 0)
-    saved = x.new_empty((batch, time, call.saved_width) if needs_backward and call.saves else 0)
-    call.module.forward(
-        call.is_double, call.layer, matrix(x), matrix(weights[0]), matrix(weights[1]),
+    gates = x.new_empty(sizes.gates_shape if needs_backward else 0)
+    saved = x.new_empty(sizes.saved_shape if needs_backward and sizes.saves else 0)
+    sizes.module.forward(
+        sizes.is_double, sizes.layer, matrix(x), matrix(weights[0]), matrix(weights[1]),
         address(bias), pair(states), address(mask), address(dropout),
         outputs.data_ptr(), pair(final_state), gates.data_ptr(), saved.data_ptr(),
         call.options(weights, noise),
@@ -186,7 +186,7 @@ def backward(
     """
     call = NativeCall(x, weights, specification)
     run = _FinishedRun.of(call, outputs, gates, saved, weights, state, mask, noise)
-    over_gates = last and call.gradient_width == call.columns
+    over_gates = last and call.sizes.gradient_shape == call.sizes.gates_shape
     product = run.gates if over_gates and not specification.weights_need_gates else None
     product, grad_state, _ = _scan_back(
         call, run, grad_outputs, grad_final_state, None, "full", False, product, wants_state
@@ -221,13 +221,13 @@ class _FinishedRun(NamedTuple):
         mask: Tensor | None,
         noise: Noise,
     ) -> _FinishedRun:
-        steps = (call.batch, call.time)
-        if not call.saves:
+        sizes = call.sizes
+        if not sizes.saves:
             saved = None
         return _FinishedRun(
-            call.dense(outputs, (*steps, call.hidden), "outputs"),
-            call.optional(gates, (*steps, call.columns), "gates"),
-            call.optional(saved, (*steps, call.saved_width), "saved"),
+            call.dense(outputs, sizes.outputs_shape, "outputs"),
+            call.optional(gates, sizes.gates_shape, "gates"),
+            call.optional(saved, sizes.saved_shape, "saved"),
             call.states(state),
             call.mask(mask),
             call.dropout(noise),
@@ -247,15 +247,15 @@ def _scan_back(
     wants_state: bool,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     assert run.gates is not None
-    batch, time = call.batch, call.time
-    grad_outputs = call.optional(grad_outputs, (batch, time, call.hidden), "grad_outputs")
+    sizes = call.sizes
+    batch, time, shape = sizes.batch, sizes.time, sizes.gradient_shape
+    grad_outputs = call.optional(grad_outputs, sizes.outputs_shape, "grad_outputs")
     grad_final = [
         call.optional(grad, (batch, width), "grad_final_state")
-        for grad, width in zip(grad_final_state, call.widths, strict=True)
+        for grad, width in zip(grad_final_state, sizes.widths, strict=True)
     ]
     scale = call.optional(scale, (time,), "scale")
 
-    shape = (batch, time, call.gradient_width)
     if grad_product is None:
         grad_product = run.gates.new_empty(shape)
     else:
@@ -263,9 +263,9 @@ def _scan_back(
         assert grad_product.is_contiguous()
     grad_state = [torch.empty_like(part) for part in run.states]
     measured = run.outputs.new_empty((batch, time, len(run.states)) if norms else 0)
-    call.module.backward_scan(
-        call.is_double, call.layer, address(grad_outputs), pair(grad_final),
-        run.outputs.data_ptr(), run.gates.data_ptr(), address(run.saved), matrix(call.weights.U),
+    sizes.module.backward_scan(
+        sizes.is_double, sizes.layer, address(grad_outputs), pair(grad_final),
+        run.outputs.data_ptr(), run.gates.data_ptr(), address(run.saved), matrix(call.weights[1]),
         pair(run.states), address(run.mask), address(run.dropout), address(scale), path,
         grad_product.data_ptr(), pair(grad_state), not wants_state, measured.data_ptr(),
         run.options,
@@ -281,14 +281,14 @@ def _sum_weight_gradient(
     weights: Sequence[Tensor],
     reduce: str,
 ) -> list[Tensor]:
-    batch, time = call.batch, call.time
+    sizes = call.sizes
     x = rows_contiguous(x)
-    dP = call.dense(dP, (batch, time, call.gradient_width), "dP")
-    leading = {"all": (), "sample": (batch,), "step": (time,)}[reduce]
+    dP = call.dense(dP, sizes.gradient_shape, "dP")
+    leading = {"all": (), "sample": (sizes.batch,), "step": (sizes.time,)}[reduce]
     gradients = [x.new_empty((*leading, *weight.shape)) for weight in weights]
     grads = Weights.of(gradients, call.specification)
-    call.module.weight_gradient(
-        call.is_double, call.layer, reduce, matrix(x), run.outputs.data_ptr(), address(run.gates),
+    sizes.module.weight_gradient(
+        sizes.is_double, sizes.layer, reduce, matrix(x), run.outputs.data_ptr(), address(run.gates),
         address(run.saved), dP.data_ptr(), run.states[0].data_ptr(), address(run.mask),
         address(run.dropout), grads.W.data_ptr(), grads.U.data_ptr(), address(grads.bias),
         pair(run.states)[1], address(grads.peephole), address(grads.projection), norms(grads),
@@ -298,9 +298,10 @@ def _sum_weight_gradient(
 
 
 def _multiply_input_gradient(call: NativeCall, dP: Tensor) -> Tensor:
-    grad_x = dP.new_empty(call.batch, call.time, call.inputs)
-    call.module.input_gradient(
-        call.is_double, call.layer, dP.data_ptr(), matrix(call.weights.W), grad_x.data_ptr()
+    sizes = call.sizes
+    grad_x = dP.new_empty(sizes.batch, sizes.time, sizes.inputs)
+    sizes.module.input_gradient(
+        sizes.is_double, sizes.layer, dP.data_ptr(), matrix(call.weights[0]), grad_x.data_ptr()
     )
     return grad_x
 
@@ -322,12 +323,12 @@ class Stream:
     ) -> None:
         step = weights[0].new_empty(batch, 1, weights[0].shape[0])
         call = NativeCall(step, weights, specification)
-        bias = call.bias()
+        sizes, bias = call.sizes, call.bias()
         options = call.options([weight.clone() for weight in weights], noise)
         self._held = call.held  # what the options point into
-        self.state = tuple(weights[0].new_zeros(batch, width) for width in call.widths)
-        self._native = call.module.Stream(
-            call.is_double, call.layer, matrix(weights[0]), matrix(weights[1]), address(bias),
+        self.state = tuple(weights[0].new_zeros(batch, width) for width in sizes.widths)
+        self._native = sizes.module.Stream(
+            sizes.is_double, sizes.layer, matrix(weights[0]), matrix(weights[1]), address(bias),
             pair(self.state), options,
         )  # fmt: skip
         # Takes the addresses of x (B, I), of a mask (B,) or 0, and of the outputs (B, P).

@@ -29,15 +29,15 @@ def forward(
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the outputs (B, T, P) and the final state."""
     call = _Int8Call(x, weights, specification)
-    batch, time, hidden = call.batch, call.time, call.hidden
+    sizes = call.sizes
     x = rows_contiguous(x)
     states = call.states(state)
     mask = call.mask(mask)
-    dropout = call.optional(noise.recurrent_dropout, (batch, hidden), "recurrent_dropout")
-    outputs = x.new_empty(batch, time, hidden)
+    dropout = call.dropout(noise)
+    outputs = x.new_empty(sizes.outputs_shape)
     final_state = [torch.empty_like(part) for part in states]
-    call.module.int8_forward(
-        call.layer, matrix(x), call.matrices, address(call.given_bias), pair(states),
+    sizes.module.int8_forward(
+        sizes.layer, matrix(x), call.matrices, address(call.given_bias), pair(states),
         address(mask), address(dropout), outputs.data_ptr(), pair(final_state),
         call.options(call.floats, noise),
     )  # fmt: skip
@@ -60,9 +60,9 @@ class Int8Stream(Stream):
         call = _Int8Call(step, weights, specification)
         options = call.options(call.floats, noise)
         self._held = call.held  # what the options point into
-        self.state = tuple(step.new_zeros(batch, width) for width in call.widths)
-        self._native = call.module.Int8Stream(
-            call.layer, call.matrices, address(call.given_bias), pair(self.state), options
+        self.state = tuple(step.new_zeros(batch, width) for width in call.sizes.widths)
+        self._native = call.sizes.module.Int8Stream(
+            call.sizes.layer, call.matrices, address(call.given_bias), pair(self.state), options
         )
         self.step = self._native.step
         self.step_arrays = self._native.step_arrays
@@ -87,10 +87,11 @@ class _Int8Call(NativeCall):
         super().__init__(sequence, self.floats, specification)
         self.given_bias = self.bias()
         self._kept: list[Tensor] = []
+        sizes = self.sizes
         self.matrices = (
-            self._addresses(W, weights.kernel_scale, (self.inputs, self.columns), "W"),
-            self._addresses(U, weights.recurrent_kernel_scale, (self.hidden, self.columns), "U"),
-            self._addresses(P, weights.projection_scale, (self.units, self.hidden), "projection"),
+            self._addresses(W, weights.kernel_scale, (sizes.inputs, sizes.columns), "W"),
+            self._addresses(U, weights.recurrent_kernel_scale, (sizes.hidden, sizes.columns), "U"),
+            self._addresses(P, weights.projection_scale, (sizes.units, sizes.hidden), "projection"),
         )
 
     def check_matrices(self, weights: Sequence[Tensor]) -> None:

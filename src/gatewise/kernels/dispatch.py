@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +17,7 @@ from gatewise.kernels import cpu, cuda
 KERNELS = ("reference", "cpu", "cuda", "cudnn")
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What a call asks for. ``kernel`` is "auto" or the name of one of KERNELS.
 
     ``units`` is H, 0 where it is not known, and ``batch`` B; both matter on a GPU alone.

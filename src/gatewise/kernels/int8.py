@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import torch
@@ -104,7 +104,7 @@ def choose_int8(request: Request) -> Choice:
     with options that these products do not know.
     """
     # A precision is that of other products than these.
-    request = replace(request, specification=request.specification.at("float32"))
+    request = request._replace(specification=request.specification.at("float32"))
     options = _further_options(request.specification)
     if options:
         raise UnsupportedError(

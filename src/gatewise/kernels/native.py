@@ -155,7 +155,7 @@ def all_finite(tensors: Sequence[Tensor]) -> bool | None:
     if dtype not in DTYPES or not all(is_plain(tensor, dtype) for tensor in tensors):
         return None
     arrays = [(tensor.data_ptr(), tensor.numel()) for tensor in tensors]
-    return _native.all_finite(dtype == torch.float64, arrays)
+    return _native.all_finite(dtype == torch.float64, arrays, torch.get_num_threads())
 
 
 def random_mask(

@@ -5,15 +5,36 @@ from __future__ import annotations
 import atexit
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gatewise.cells import Noise, Specification, Weights, units_of
+from gatewise.cells import Noise, Specification, Weights
 from gatewise.cells.rows import gradient_row, saved_row
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels.native import compiled, supports
+
+
+class Sizes(NamedTuple):
+    """The sizes of a call, and what follows from them; computed once for each kind of call."""
+
+    module: ModuleType
+    layer: Any  # as the compiled module takes it
+    is_double: bool
+    batch: int
+    time: int
+    inputs: int
+    hidden: int  # P
+    units: int  # H
+    columns: int  # G·H
+    widths: tuple[int, ...]  # of the states
+    saves: bool
+    outputs_shape: tuple[int, ...]
+    gates_shape: tuple[int, ...]
+    saved_shape: tuple[int, ...]
+    gradient_shape: tuple[int, ...]  # of rows of cotangents
 
 
 class NativeCall:
@@ -27,67 +48,52 @@ class NativeCall:
         inputs: int | None = None,
     ) -> None:
         self.dtype = sequence.dtype
-        reason = supports(specification, self.dtype)
-        if reason is not None:
-            raise UnsupportedError(
-                f"kernel 'cpu' cannot run this call: {reason}. Use kernel='reference'."
-            )
-        self.module = compiled()
-        self.is_double = self.dtype == torch.float64
-        self.batch, self.time, width = sequence.shape
-        self.inputs = width if inputs is None else inputs
-        self.weights = Weights.of(weights, specification)
-        self.hidden = weights[1].shape[0]
-        self.units = units_of(weights, specification) if specification.projection else self.hidden
+        batch, time, width = shape = sequence.shape
+        self.weights = weights
         self.specification = specification
-        self.two_biases = specification.two_biases
-        self.saves = specification.saves
-        self.columns = len(specification.gates) * self.units
-        self.widths = (self.hidden, self.units)[: len(specification.states)]
+        self.sizes = _sizes(
+            specification,
+            self.dtype,
+            batch,
+            time,
+            width if inputs is None else inputs,
+            weights[1].shape[0],
+            weights[0].shape[1],
+            torch.get_num_threads(),
+        )
         self.held: tuple[Tensor | None, ...] = ()
-        self.check(sequence, sequence.shape, "x")
+        self.check(sequence, shape, "x")
         self.check_matrices(weights)
-        sizes = (self.batch, self.time, self.inputs, self.units, self.hidden)
-        self.layer = _layer(specification, *sizes, torch.get_num_threads())
-
-    @property
-    def saved_width(self) -> int:
-        """The numbers of a row of ``saved``."""
-        return saved_row(self.specification, self.units).width
-
-    @property
-    def gradient_width(self) -> int:
-        """The numbers of a row of ``grad_product``."""
-        return gradient_row(self.specification, self.units, self.hidden).width
 
     def options(self, weights: Sequence[Tensor], noise: Noise) -> Any:
         """Return what the cell does beside its equation; ``held`` keeps the memory behind it."""
         specification = self.specification
-        if not (noise.zones or specification.extra_weights or specification.cell_clip):
+        if not (specification.extra_weights or specification.cell_clip or noise.zones):
             return _no_options()
+        sizes = self.sizes
         named = Weights.of(weights, specification)
         zones = [
-            self._share(noise.zoneout_h, self.hidden, "zoneout_h"),
-            self._share(noise.zoneout_c, self.units, "zoneout_c"),
+            self._share(noise.zoneout_h, sizes.hidden, "zoneout_h"),
+            self._share(noise.zoneout_c, sizes.units, "zoneout_c"),
         ]
-        if zones[1] is not None and len(self.widths) == 1:
+        if zones[1] is not None and len(sizes.widths) == 1:
             raise InputError(
                 f"zoneout_c is about the memory c, and a {specification.cell} has none."
             )
         shapes = {
-            "peephole": (len(specification.peepholes), self.units),
-            "projection": (self.units, self.hidden),
-            "input_gain": (self.columns,),
-            "recurrent_gain": (self.columns,),
-            "cell_gain": (self.units,),
-            "cell_bias": (self.units,),
+            "peephole": (len(specification.peepholes), sizes.units),
+            "projection": (sizes.units, sizes.hidden),
+            "input_gain": (sizes.columns,),
+            "recurrent_gain": (sizes.columns,),
+            "cell_gain": (sizes.units,),
+            "cell_bias": (sizes.units,),
         }
         kept = {
             name: self.optional(getattr(named, name), shape, name) for name, shape in shapes.items()
         }
         self.held = (*kept.values(), *zones)
         projection = kept["projection"]
-        return self.module.Options(
+        return sizes.module.Options(
             address(kept["peephole"]),
             specification.cell_clip or 0.0,
             *(_NOTHING if share is None else matrix(share) for share in zones),
@@ -99,12 +105,13 @@ class NativeCall:
         """Return the share of a state that stays, its last axis dense; the others are free."""
         if share is None:
             return None
-        self.check(share, (self.batch, self.time, width), what)
+        self.check(share, (self.sizes.batch, self.sizes.time, width), what)
         return rows_contiguous(share)
 
     def check_matrices(self, weights: Sequence[Tensor]) -> None:
-        self.check(weights[0], (self.inputs, self.columns), "W")
-        self.check(weights[1], (self.hidden, self.columns), "U")
+        sizes = self.sizes
+        self.check(weights[0], (sizes.inputs, sizes.columns), "W")
+        self.check(weights[1], (sizes.hidden, sizes.columns), "U")
 
     def check(
         self, tensor: Tensor, shape: tuple[int, ...], what: str, dtype: torch.dtype | None = None
@@ -126,49 +133,60 @@ class NativeCall:
 
     def dropout(self, noise: Noise) -> Tensor | None:
         """Return what multiplies h in the recurrent product, in each row of the batch."""
-        shape = (self.batch, self.hidden)
+        shape = (self.sizes.batch, self.sizes.hidden)
         return self.optional(noise.recurrent_dropout, shape, "recurrent_dropout")
 
     def states(self, state: Sequence[Tensor]) -> list[Tensor]:
-        if len(state) != len(self.widths):
+        batch, widths = self.sizes.batch, self.sizes.widths
+        if len(state) != len(widths):
             raise InputError(
-                f"kernel 'cpu' expected {len(self.widths)} state tensors but got {len(state)}."
+                f"kernel 'cpu' expected {len(widths)} state tensors but got {len(state)}."
             )
         return [
-            self.dense(tensor, (self.batch, width), "state")
-            for tensor, width in zip(state, self.widths, strict=True)
+            self.dense(tensor, (batch, width), "state")
+            for tensor, width in zip(state, widths, strict=True)
         ]
 
     def mask(self, mask: Tensor | None) -> Tensor | None:
         if mask is None:
             return None
-        if mask.shape != (self.batch, self.time) or mask.dtype != torch.bool:
+        shape = (self.sizes.batch, self.sizes.time)
+        if mask.shape != shape or mask.dtype != torch.bool:
             raise InputError(
-                f"kernel 'cpu' expected a bool mask of shape {(self.batch, self.time)} but got "
+                f"kernel 'cpu' expected a bool mask of shape {shape} but got "
                 f"{tuple(mask.shape)}, {mask.dtype}."
             )
         return mask.contiguous()
 
     def bias(self) -> Tensor | None:
-        shape = (2, self.columns) if self.two_biases else (self.columns,)
-        return self.optional(self.weights.bias, shape, "b")
+        columns = self.sizes.columns
+        shape = (2, columns) if self.specification.two_biases else (columns,)
+        return self.optional(Weights.of(self.weights, self.specification).bias, shape, "b")
 
 
 @lru_cache(maxsize=256)
-def _layer(
+def _sizes(
     specification: Specification,
+    dtype: torch.dtype,
     batch: int,
     time: int,
     inputs: int,
-    units: int,
     hidden: int,
+    W_columns: int,
     threads: int,
-) -> Any:
-    """Return what the kernels must know about a layer and the machine."""
+) -> Sizes:
+    """Return the sizes of a call; ``W_columns`` is checked with W's shape."""
+    reason = supports(specification, dtype)
+    if reason is not None:
+        raise UnsupportedError(
+            f"kernel 'cpu' cannot run this call: {reason}. Use kernel='reference'."
+        )
+    gates = len(specification.gates)
+    units = W_columns // gates if specification.projection else hidden
     cell = specification.cell
     if cell == "gru":
         cell = "gru_reset_after" if specification.reset_after else "gru_reset_before"
-    return compiled().Layer(
+    layer = compiled().Layer(
         cell,
         specification.activation,
         specification.recurrent_activation,
@@ -176,6 +194,23 @@ def _layer(
         (specification.projection, specification.layer_norm),
         (batch, time, inputs, units, hidden, threads),
         specification.precision,
+    )
+    return Sizes(
+        compiled(),
+        layer,
+        dtype == torch.float64,
+        batch,
+        time,
+        inputs,
+        hidden,
+        units,
+        gates * units,
+        (hidden, units)[: len(specification.states)],
+        specification.saves,
+        (batch, time, hidden),
+        (batch, time, gates * units),
+        (batch, time, saved_row(specification, units).width),
+        (batch, time, gradient_row(specification, units, hidden).width),
     )
 
 
@@ -193,7 +228,7 @@ def _forget() -> None:
 
     Python empties this module first, unless something of torch's (its compiler, say) holds it.
     """
-    _layer.cache_clear()
+    _sizes.cache_clear()
     _no_options.cache_clear()
 
 

@@ -113,7 +113,7 @@ class _NativePass:
             call.mask(given.mask),
             call.states(given.state),
         )
-        shape = (call.batch, call.units)
+        shape = (call.sizes.batch, call.sizes.units)
         dropout = call.optional(given.noise.recurrent_dropout, shape, "recurrent_dropout")
         self.held = x, bias, mask, state, dropout
         self.arguments = (
@@ -127,12 +127,12 @@ def _run_natively(
 ) -> list[Tensor]:
     native = _NativePass(given)
     call = native.call
-    final = [state.new_empty(call.batch, call.units) for state in given.state]
+    final = [state.new_empty(call.sizes.batch, call.sizes.units) for state in given.state]
     if outputs is not None:
-        call.check(outputs, (call.batch, call.time, call.units), "outputs")
+        call.check(outputs, (call.sizes.batch, call.sizes.time, call.sizes.units), "outputs")
         assert outputs.is_contiguous()
-    call.module.run_segments(
-        call.is_double, call.layer, native.arguments, segments, address(outputs),
+    call.sizes.module.run_segments(
+        call.sizes.is_double, call.sizes.layer, native.arguments, segments, address(outputs),
         pair(final), address(kept),
     )  # fmt: skip
     return final
@@ -148,17 +148,19 @@ def _go_back_natively(
     native = _NativePass(given)
     call = native.call
     cpu.keep_freed_memory()
-    shape = (call.batch, call.units)
+    shape = (call.sizes.batch, call.sizes.units)
     for state in gradient.state:
         call.check(state, shape, "grad_final_state")
     # Copies: the call overwrites them.
     gradient.state = [
         state.clone(memory_format=torch.contiguous_format) for state in gradient.state
     ]
-    grads = call.optional(grad_outputs, (call.batch, call.time, call.units), "grad_outputs")
+    grads = call.optional(
+        grad_outputs, (call.sizes.batch, call.sizes.time, call.sizes.units), "grad_outputs"
+    )
     weights = gradient.weights or ()
-    call.module.segments_backward(
-        call.is_double, call.layer, native.arguments, segments, address(kept),
+    call.sizes.module.segments_backward(
+        call.sizes.is_double, call.sizes.layer, native.arguments, segments, address(kept),
         address(grads), pair(gradient.state),
         *[*(weight.data_ptr() for weight in weights), 0, 0, 0][:3], address(gradient.x),
     )  # fmt: skip

@@ -46,12 +46,12 @@ def advance_chunk(
     call = NativeCall(given.x, given.weights, given.specification)
     x = given.x if given.x.stride(-1) == 1 else given.x.contiguous()
     states, mask = call.states(given.state), call.mask(given.mask)
-    shape = (call.batch, call.units)
+    shape = (call.sizes.batch, call.sizes.units)
     dropout = call.optional(given.noise.recurrent_dropout, shape, "recurrent_dropout")
     grads = [call.optional(grad, shape, "grad_state") for grad in grad_state or ()]
     found = [torch.empty(one.shape[1:], dtype=one.dtype) for one in trace[0] if grads]
-    call.module.trace_chunk(
-        call.is_double, call.layer, path, matrix(x), saved.outputs.data_ptr(),
+    call.sizes.module.trace_chunk(
+        call.sizes.is_double, call.sizes.layer, path, matrix(x), saved.outputs.data_ptr(),
         saved.gates.data_ptr(), saved.saved.data_ptr(), matrix(given.weights[1]), pair(states),
         address(mask), address(dropout), pair(grads) if grads else (0, 0), six_addresses(trace),
         *[*(one.data_ptr() for one in found), 0, 0, 0][:3],
@@ -68,11 +68,11 @@ def worth(given: Pass, trace: Trace, grad_state: Sequence[Tensor]) -> list[Tenso
 def _worth(
     call: NativeCall, trace: Trace, addresses: tuple[int, ...], grad_state: Sequence[Tensor | None]
 ) -> list[Tensor]:
-    shape = (call.batch, call.units)
+    shape = (call.sizes.batch, call.sizes.units)
     grads = [call.optional(grad, shape, "grad_state") for grad in grad_state]
     found = [torch.empty(one.shape[1:], dtype=one.dtype) for one in trace[0]]
-    call.module.trace_gradient(
-        call.is_double, call.layer, pair(grads), addresses,
+    call.sizes.module.trace_gradient(
+        call.sizes.is_double, call.sizes.layer, pair(grads), addresses,
         *[*(one.data_ptr() for one in found), 0][:3],
     )  # fmt: skip
     return found
@@ -101,8 +101,10 @@ class TraceStep:
         self.path = path
         self._call = call
         self._kind = _kind(given)
-        self._gates = given.x.new_empty(call.batch, 1, call.columns)
-        self._saved = given.x.new_empty((call.batch, 1, call.units) if call.saves else 0)
+        self._gates = given.x.new_empty(call.sizes.batch, 1, call.sizes.columns)
+        self._saved = given.x.new_empty(
+            (call.sizes.batch, 1, call.sizes.units) if call.sizes.saves else 0
+        )
         self._buffers = self._gates.data_ptr(), self._saved.data_ptr()
         self._trace: Trace = ()
         self._addresses: tuple[int, ...] = ()
@@ -131,11 +133,13 @@ class TraceStep:
         bias = None if bias is None else bias.contiguous()
         mask, dropout = call.mask(given.mask), given.noise.recurrent_dropout
         if dropout is not None:
-            dropout = call.optional(dropout, (call.batch, call.units), "recurrent_dropout")
-        outputs = x.new_empty(call.batch, 1, call.units)
+            dropout = call.optional(
+                dropout, (call.sizes.batch, call.sizes.units), "recurrent_dropout"
+            )
+        outputs = x.new_empty(call.sizes.batch, 1, call.sizes.units)
         final = [torch.empty_like(part) for part in given.state]
-        call.module.trace_step(
-            call.is_double, call.layer, self.path, matrix(x), matrix(weights[0]),
+        call.sizes.module.trace_step(
+            call.sizes.is_double, call.sizes.layer, self.path, matrix(x), matrix(weights[0]),
             matrix(weights[1]), address(bias), pair(given.state), address(mask),
             address(dropout), outputs.data_ptr(), pair(final), *self._buffers, self._six(trace),
         )  # fmt: skip
