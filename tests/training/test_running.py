@@ -77,3 +77,46 @@ def test_large_batches_do_not_wait() -> None:
     y = np.zeros((6, 40_000), "float32")
     model.fit(x, y, batch_size=2, verbose=0, callbacks=look)
     assert steps == [1, 2, 3]
+
+
+class NotedBySample(Noted):
+    """The same, of a metric that says that its samples do not depend on each other."""
+
+    by_sample = True
+
+
+def test_batches_that_waited_come_as_one_where_samples_stand_alone() -> None:
+    x = np.arange(7, dtype="float32")[:, None]
+    metric = NotedBySample()
+    model = Sequential([Dense(1, input_shape=(1,))])
+    model.compile(loss="mse", metrics=[metric, "mae"])
+    plain = fitted(x, x)
+    model.fit(x, x, batch_size=2, shuffle=False, verbose=0)
+    assert metric.told == [[0.0, 1.0], [2.0, 3.0, 4.0, 5.0, 6.0]]
+    assert len(plain.told) == 4
+
+
+def test_a_mean_is_the_same_whether_its_batches_waited_or_not() -> None:
+    random = np.random.default_rng(0)
+    x = random.standard_normal((50, 3, 2)).astype("float32")
+    y = (random.random((50, 3, 1)) > 0.5).astype("float32")
+    found = []
+    for reads in (False, True):
+        model = Sequential([Dense(1, input_shape=(3, 2), activation="sigmoid")])
+        model.compile(loss="mse", metrics=["accuracy", "mae", "mse"])
+        model.set_weights([np.full((2, 1), 0.3, "float32"), np.zeros(1, "float32")])
+        look = LambdaCallback(
+            on_train_batch_end=lambda step, logs, reads=reads: reads and dict(logs)
+        )
+        history = model.fit(x, y, batch_size=8, shuffle=False, verbose=0, callbacks=look).history
+        found.append([history[name][0] for name in ("accuracy", "mae", "mse")])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
+
+
+def test_masks_keep_batches_apart() -> None:
+    x = np.arange(6, dtype="float32")[:, None]
+    metric = NotedBySample()
+    model = Sequential([Dense(1, input_shape=(1,))])
+    model.compile(loss="mse", weighted_metrics=[metric])
+    model.fit(x, x, batch_size=2, shuffle=False, verbose=0, sample_weight=np.ones(6, "float32"))
+    assert metric.told == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]

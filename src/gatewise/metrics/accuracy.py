@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from gatewise.errors import InputError
-from gatewise.metrics.metric import MeanMetric, aligned
+from gatewise.metrics.metric import SampleMean, aligned
 
 
 def binary_accuracy(y_true: Tensor, y_pred: Tensor, threshold: float = 0.5) -> Tensor:
@@ -55,7 +55,7 @@ def sparse_categorical_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
     return (y_pred.argmax(-1) == y_true).float()
 
 
-class BinaryAccuracy(MeanMetric):
+class BinaryAccuracy(SampleMean):
     """The share of yes-or-no outputs that are right; for logits give `threshold=0.0`.
 
     >>> import torch
@@ -73,7 +73,7 @@ class BinaryAccuracy(MeanMetric):
         return {"name": self.name, "threshold": self.threshold}
 
 
-class CategoricalAccuracy(MeanMetric):
+class CategoricalAccuracy(SampleMean):
     """The share of samples or steps whose largest output is the label's class, labels one-hot.
 
     >>> import torch
@@ -90,7 +90,7 @@ class CategoricalAccuracy(MeanMetric):
         return {"name": self.name}
 
 
-class SparseCategoricalAccuracy(MeanMetric):
+class SparseCategoricalAccuracy(SampleMean):
     """The share of samples or steps whose largest output is the label's class, labels ids.
 
     >>> import torch
@@ -107,7 +107,7 @@ class SparseCategoricalAccuracy(MeanMetric):
         return {"name": self.name}
 
 
-class Accuracy(MeanMetric):
+class Accuracy(SampleMean):
     """Accuracy of the kind that the shapes of labels and predictions call for.
 
     `threshold` is for one output column; it stays 0.5 for logits too, as in Keras, unless given.

@@ -21,6 +21,8 @@ class Metric(KnownArguments, ABC):
     """A value that is gathered over the batches of an epoch."""
 
     name: str
+    # Whether batches without masks and weights may come as one.
+    by_sample = False
 
     @abstractmethod
     def update(
@@ -136,7 +138,13 @@ class MeanMetric(Metric):
             )
 
 
-class RootMeanSquaredError(MeanMetric):
+class SampleMean(MeanMetric):
+    """A `MeanMetric` whose function computes each sample's value from that sample alone."""
+
+    by_sample = True
+
+
+class RootMeanSquaredError(SampleMean):
     """The root of the mean squared error over all batches.
 
     >>> metric = RootMeanSquaredError()
@@ -155,7 +163,7 @@ class RootMeanSquaredError(MeanMetric):
         return {"name": self.name}
 
 
-class MeanSquaredError(MeanMetric):
+class MeanSquaredError(SampleMean):
     """The mean squared error over all batches."""
 
     def __init__(self, name: str = "mean_squared_error") -> None:
@@ -165,7 +173,7 @@ class MeanSquaredError(MeanMetric):
         return {"name": self.name}
 
 
-class MeanAbsoluteError(MeanMetric):
+class MeanAbsoluteError(SampleMean):
     """The mean absolute error over all batches."""
 
     def __init__(self, name: str = "mean_absolute_error") -> None:

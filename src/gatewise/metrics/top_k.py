@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from gatewise.errors import InputError
-from gatewise.metrics.metric import MeanMetric, aligned
+from gatewise.metrics.metric import SampleMean, aligned
 
 
 def sparse_top_k_categorical_accuracy(y_true: Tensor, y_pred: Tensor, k: int = 5) -> Tensor:
@@ -37,7 +37,7 @@ def top_k_categorical_accuracy(y_true: Tensor, y_pred: Tensor, k: int = 5) -> Te
     return sparse_top_k_categorical_accuracy(y_true.argmax(-1), y_pred, k)
 
 
-class TopKCategoricalAccuracy(MeanMetric):
+class TopKCategoricalAccuracy(SampleMean):
     """The share of one-hot labels whose class is among the `k` largest outputs.
 
     >>> import torch
@@ -55,7 +55,7 @@ class TopKCategoricalAccuracy(MeanMetric):
         return {"k": self.k, "name": self.name}
 
 
-class SparseTopKCategoricalAccuracy(MeanMetric):
+class SparseTopKCategoricalAccuracy(SampleMean):
     """The share of class ids that are among the `k` largest outputs."""
 
     def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy") -> None:

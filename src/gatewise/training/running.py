@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from gatewise.metrics import Metric
@@ -26,9 +27,9 @@ class Counted(NamedTuple):
 class Running(Mapping[str, float]):
     """The mean loss and the metrics so far; the metrics are computed when they are read.
 
-    Small batches wait until then: one after the other they are counted in a fraction of the time
-    that each takes between two training steps, which drive a metric's code out of the caches. The
-    first does not wait, so that what a metric cannot take shows at once.
+    Small batches wait until then: together they are counted in a fraction of the time that each
+    takes between two training steps, which drive a metric's code out of the caches. The first does
+    not wait, so that what a metric cannot take shows at once.
     """
 
     def __init__(self, compiled: Compiled) -> None:
@@ -60,11 +61,13 @@ class Running(Mapping[str, float]):
 
     def _count_waiting(self) -> None:
         waiting, self._waiting, self._numbers = self._waiting, [], 0
-        for labels, prediction, mask, sample_weight in waiting:
-            for metric in self._compiled.metrics:
+        together = _together(waiting)
+        for metric in self._compiled.metrics:
+            for labels, prediction, mask, _ in together if metric.by_sample else waiting:
                 metric.update(labels, prediction, mask, None)
-            for metric in self._compiled.weighted_metrics:
-                metric.update(labels, prediction, mask, sample_weight)
+        for metric in self._compiled.weighted_metrics:
+            for batch in together if metric.by_sample else waiting:
+                metric.update(*batch)
 
     def __getitem__(self, name: str) -> float:
         if name == "loss":
@@ -79,3 +82,20 @@ class Running(Mapping[str, float]):
 
     def __len__(self) -> int:
         return 1 + len(self._metrics)
+
+
+def _together(batches: list[Counted]) -> list[Counted]:
+    """Return the batches as one, if they are alike and all their samples count alike."""
+    if len(batches) < 2 or len({_kind(batch) for batch in batches}) > 1:
+        return batches
+    first = batches[0]
+    if first.mask is not None or first.sample_weight is not None:
+        return batches
+    labels = torch.cat([batch.labels for batch in batches])
+    return [Counted(labels, torch.cat([batch.prediction for batch in batches]), None, None)]
+
+
+def _kind(batch: Counted) -> tuple[object, ...]:
+    labels, prediction, mask, sample_weight = batch
+    tensors = labels.shape[1:], labels.dtype, prediction.shape[1:], prediction.dtype
+    return *tensors, mask is None, sample_weight is None
