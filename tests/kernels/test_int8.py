@@ -383,12 +383,12 @@ def test_the_choice_and_its_reason() -> None:
     request = Request(Specification("lstm"), "cpu", torch.float32)
     choice = choose_int8(request)
     assert choice.kernel == "cpu" and choice.reason == f"native, {cpu.isa()}, weights of 8 bits"
-    unusual = choose_int8(replace(request, specification=Specification("lstm", "elu")))
+    unusual = choose_int8(request._replace(specification=Specification("lstm", "elu")))
     assert unusual.kernel == "reference" and "elu" in unusual.reason
-    on_gpu = choose_int8(replace(request, device="cuda"))
+    on_gpu = choose_int8(request._replace(device="cuda"))
     assert on_gpu.kernel == "reference" and "no GPU kernel has" in on_gpu.reason
     with pytest.raises(UnsupportedError, match="it has no weights of 8 bits"):
-        choose_int8(replace(request, kernel="cudnn"))
+        choose_int8(request._replace(kernel="cudnn"))
 
 
 @dataclass(frozen=True)
@@ -402,7 +402,7 @@ def test_a_cell_with_further_options_is_refused() -> None:
     request = Request(Clipped("lstm"), "cpu", torch.float32)
     assert choose_int8(request).kernel == "cpu"
     with pytest.raises(UnsupportedError, match=r"this cell has clip=3\.0\. Leave it in float32"):
-        choose_int8(replace(request, specification=Clipped("lstm", clip=3.0)))
+        choose_int8(request._replace(specification=Clipped("lstm", clip=3.0)))
 
 
 def test_the_way_back_is_refused_with_the_reason() -> None:
