@@ -271,3 +271,27 @@ def test_half_precision_and_autocast():
     assert total.item() == pytest.approx(15.94, abs=0.3)
     total.backward()
     assert p.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("shape", [(6, 1), (3, 4, 2)])
+def test_the_mean_of_the_binary_loss_is_that_of_its_losses(shape, from_logits):
+    loss = losses.BinaryCrossentropy(from_logits=from_logits, label_smoothing=0.1)
+    labels = torch.randint(0, 2, shape).double()
+    gradients = []
+    for take in (loss, lambda y, p: loss.per_step(y, p).mean()):
+        predictions = torch.rand(shape, dtype=torch.float64, generator=torch.manual_seed(3))
+        predictions.requires_grad_()
+        value = take(labels, predictions)
+        gradients.append((value, *torch.autograd.grad(value, predictions)))
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-12, atol=0)
+
+
+def test_a_binary_loss_with_another_call_is_called():
+    class Doubled(losses.BinaryCrossentropy):
+        def call(self, y_true, y_pred):
+            return 2 * super().call(y_true, y_pred)
+
+    labels, predictions = torch.ones(3, 1), torch.full((3, 1), 0.5)
+    plain = losses.BinaryCrossentropy()(labels, predictions)
+    torch.testing.assert_close(Doubled()(labels, predictions), 2 * plain)

@@ -54,6 +54,9 @@ class Loss(KnownArguments):
         if mask is not None and y_true.shape[: mask.dim()] == mask.shape:
             # A label at a masked step may be NaN or no class at all, and would spoil the gradient.
             y_true = y_true.masked_fill(~fit_to("mask", mask, y_true), 0)
+        kept = self.kept(y_true, y_pred)
+        if mask is None and sample_weight is None and kept is None and self.reduction != "sum":
+            return self.mean(y_true, y_pred)
         losses = self.per_step(y_true, y_pred)
         if losses.dim() == 0 and (mask is not None or sample_weight is not None):
             given = "sample weights" if mask is None else "a mask"
@@ -61,7 +64,6 @@ class Loss(KnownArguments):
                 f"The loss {self.name!r} returned one number, so {given} cannot be applied to its "
                 'samples. Return a loss for each sample or step (torch: reduction="none").'
             )
-        kept = self.kept(y_true, y_pred)
         if kept is not None:
             mask = kept if mask is None else fit_to("mask", mask, kept) & kept
         return reduce_losses(losses, mask, sample_weight, self.reduction)
@@ -72,6 +74,10 @@ class Loss(KnownArguments):
         Shapes are compared, values are not looked at: that is for `check`, once.
         """
         return self.call(*align(y_true, full_precision(y_pred)))
+
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Return the mean of `per_step`, for which a loss may know a shorter way."""
+        return self.per_step(y_true, y_pred).mean()
 
     def check(self, y_true: Tensor, y_pred: Tensor, mask: Tensor | None = None) -> None:
         """Raise InputError if these labels cannot go with such predictions, and name the cure.
@@ -117,11 +123,15 @@ class ElementwiseLoss(Loss):
     """A loss whose labels have the shape of the predictions."""
 
     def per_step(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return self.call(*self.aligned(y_true, y_pred))
+
+    def aligned(self, y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both in one shape, or say why they are not."""
         aligned, predictions = align(y_true, full_precision(y_pred))
         if aligned.shape != predictions.shape:
             checks.same_shape(self.name, y_true, y_pred)
             checks.refuse_rows(self.name, y_true, y_pred)
-        return self.call(aligned, predictions)
+        return aligned, predictions
 
     def check(self, y_true: Tensor, y_pred: Tensor, mask: Tensor | None = None) -> None:
         checks.same_shape(self.name, y_true, y_pred)

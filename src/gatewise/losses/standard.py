@@ -29,6 +29,13 @@ class BinaryCrossentropy(ElementwiseLoss):
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return functions.binary_crossentropy(y_true, y_pred, self.from_logits, self.label_smoothing)
 
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        if type(self) is not BinaryCrossentropy:  # its `call` may be another
+            return super().mean(y_true, y_pred)
+        return functions.mean_binary_crossentropy(
+            *self.aligned(y_true, y_pred), self.from_logits, self.label_smoothing
+        )
+
     def check(self, y_true: Tensor, y_pred: Tensor, mask: Tensor | None = None) -> None:
         super().check(y_true, y_pred)
         checks.unit_values(self.name, y_true, mask)
