@@ -54,7 +54,8 @@ sanitize: $(VENV)/developing  ## run the kernels' tests under AddressSanitizer a
 	    tests/kernels/test_any_call.py tests/kernels/test_int8.py tests/kernels/test_variants.py \
 	    tests/kernels/test_norms.py tests/kernels/test_bfloat16.py tests/kernels/test_traces.py \
 	    tests/kernels/test_trace_chunk.py tests/kernels/test_segments.py \
-	    tests/kernels/test_past_caches.py tests/layers/test_stream.py tests/optimizers/test_rmsprop.py; \
+	    tests/kernels/test_past_caches.py tests/layers/test_stream.py tests/optimizers/test_rmsprop.py \
+	    tests/training/test_finite.py; \
 	done
 
 .PHONY: arm
