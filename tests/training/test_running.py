@@ -113,7 +113,7 @@ def test_a_mean_is_the_same_whether_its_batches_waited_or_not() -> None:
     np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
 
 
-def test_masks_keep_batches_apart() -> None:
+def test_weights_keep_batches_apart() -> None:
     x = np.arange(6, dtype="float32")[:, None]
     metric = NotedBySample()
     model = Sequential([Dense(1, input_shape=(1,))])
