@@ -134,9 +134,11 @@ public:
           states_(has_memory(call.layer.cell) ? 2 : 1),
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
-          real_(slices_.count * padded<BackwardRow<S>>(rows_)),
-          pointers_(slices_.count * padded<const S*>(rows_)),
-          lines_(slices_.count * padded<const char*>(lines_ahead())) {}
+          grad_{{slices_.count, slices_.side_by_side() ? rows_ * width(0) : 0},
+                {slices_.count, slices_.side_by_side() && states_ > 1 ? rows_ * width(1) : 0}},
+          real_(slices_.count, rows_),
+          pointers_(slices_.count, rows_),
+          lines_(slices_.count, lines_ahead()) {}
 
     void run() const {
         parallel(
@@ -162,34 +164,47 @@ private:
             rows_ * 7, larger(columns(), saved_row(call_.layer).columns) * Index(sizeof(S)));
     }
 
+    // The cotangent of a row's h or c while the steps are taken.
+    S* grad_at(const Place& place, int state, Index row) const {
+        if (slices_.side_by_side())
+            return grad_[state][place.own] + (row - place.rows.begin) * width(state);
+        return call_.grad_state[state] + row * width(state);
+    }
+
     void run_place(Place place) const {
         for (int state = 0; state < states_; ++state) {
             const Range own = this->own(place, state);
             for (Index row = place.rows.begin; row < place.rows.end; ++row) {
-                const Index at = row * width(state) + own.begin;
-                S* const grad = call_.grad_state[state] + at;
+                S* const grad = grad_at(place, state, row) + own.begin;
                 if (call_.grad_final[state]) {
-                    copy(grad, call_.grad_final[state] + at, own.end - own.begin);
+                    copy(grad, call_.grad_final[state] + row * width(state) + own.begin,
+                         own.end - own.begin);
                 } else {
                     clear(grad, own.end - own.begin);
                 }
             }
         }
-        Upcoming upcoming(lines_.data() + place.own * padded<const char*>(lines_ahead()));
+        Upcoming upcoming(lines_[place.own]);
         for (Index step = call_.layer.time - 1; step >= 0; --step) {
             upcoming.clear();
-            if (step > 0) announce(place.rows, step - 1, upcoming);
+            if (step > 0) announce(place, step - 1, upcoming);
             run_step(place, step, upcoming);
             if (!place.meet()) return;
+        }
+        if (!slices_.side_by_side() || call_.state_unwanted) return;
+        for (int state = 0; state < states_; ++state) {
+            copy(call_.grad_state[state] + place.rows.begin * width(state),
+                 grad_at(place, state, place.rows.begin),
+                 (place.rows.end - place.rows.begin) * width(state));
         }
     }
 
     // What a step will read and write.
-    void announce(Range rows, Index step, Upcoming& upcoming) const {
+    void announce(const Place& place, Index step, Upcoming& upcoming) const {
         const Index H = units(), t = time_at(call_.layer, step);
-        for (Index row = rows.begin; row < rows.end; ++row) {
+        for (Index row = place.rows.begin; row < place.rows.end; ++row) {
             if (!is_real(call_.mask, call_.layer, row, t)) continue;
-            const BackwardRow<S> at = row_at(row, step, row * call_.layer.time + t);
+            const BackwardRow<S> at = row_at(place, row, step, row * call_.layer.time + t);
             upcoming.add(at.gates, gates_ * H);
             if (call_.grad_outputs) {
                 upcoming.add(call_.grad_outputs + (row * call_.layer.time + t) * width(0),
@@ -207,46 +222,45 @@ private:
     void run_step(const Place& place, Index step, Upcoming& upcoming) const {
         const Index t = time_at(call_.layer, step);
         const S scale = call_.scale ? call_.scale[t] : S(1);
-        BackwardRow<S>* const real = real_.data() + place.own * padded<BackwardRow<S>>(rows_);
+        BackwardRow<S>* const real = real_[place.own];
         Index count = 0;
         for (Index row = place.rows.begin; row < place.rows.end; ++row) {
             const Index at = row * call_.layer.time + t;
-            receive(row, at, own(place, 0));
+            receive(place, row, at);
             if (is_real(call_.mask, call_.layer, row, t)) {
-                real[count++] = row_at(row, step, at);
+                real[count++] = row_at(place, row, step, at);
                 continue;
             }
             const Range part = place.units<S>(columns());
             clear(call_.grad_product + at * columns() + part.begin, part.end - part.begin);
             for (int state = 0; state < states_; ++state) {
-                S* const grad = call_.grad_state[state] + row * width(state);
+                S* const grad = grad_at(place, state, row);
                 for_vectors<S>(own(place, state), [&](Index unit, int width) {
                     store(grad + unit, load(grad + unit, width) * scale, width);
                 });
             }
         }
-        const S** const pointers = pointers_.data() + place.own * padded<const S*>(rows_);
         const bool passes_on = step > 0 || !call_.state_unwanted;
-        cell_.step_backward(place, {real, count, scale, passes_on, pointers, &upcoming});
+        cell_.step_backward(place,
+                            {real, count, scale, passes_on, pointers_[place.own], &upcoming});
     }
 
     // Adds what the step's own output receives, and measures.
-    void receive(Index row, Index at, Range own) const {
+    void receive(const Place& place, Index row, Index at) const {
         if (call_.grad_outputs) {
-            S* const grad = call_.grad_state[0] + row * width(0);
+            S* const grad = grad_at(place, 0, row);
             const S* const from = call_.grad_outputs + at * width(0);
-            for_vectors<S>(own, [&](Index unit, int width) {
+            for_vectors<S>(own(place, 0), [&](Index unit, int width) {
                 store(grad + unit, load(grad + unit, width) + load(from + unit, width), width);
             });
         }
         if (!call_.norms) return;
         for (int state = 0; state < states_; ++state) {
-            call_.norms[at * states_ + state] =
-                norm(call_.grad_state[state] + row * width(state), width(state));
+            call_.norms[at * states_ + state] = norm(grad_at(place, state, row), width(state));
         }
     }
 
-    BackwardRow<S> row_at(Index row, Index step, Index at) const {
+    BackwardRow<S> row_at(const Place& place, Index row, Index step, Index at) const {
         const Index H = units(), P = width(0), before = at + (call_.layer.reverse ? 1 : -1);
         const bool memory = has_memory(call_.layer.cell);
         const Index t = time_at(call_.layer, step);
@@ -259,9 +273,9 @@ private:
             .saved = call_.saved ? call_.saved + at * saved_row(call_.layer).columns : nullptr,
             .dropout = call_.dropout ? call_.dropout + row * P : nullptr,
             .grad_product = call_.grad_product + at * columns(),
-            .grad_h = call_.grad_state[0] + row * P,
-            .grad_c = memory ? call_.grad_state[1] + row * H : nullptr,
-            .grad_shown = call_.grad_state[0] + row * P,
+            .grad_h = grad_at(place, 0, row),
+            .grad_c = memory ? grad_at(place, 1, row) : nullptr,
+            .grad_shown = grad_at(place, 0, row),
             .shown = nullptr,
             .share_h = share_at(call_.options.zoneout[0], row, t),
             .share_c = share_at(call_.options.zoneout[1], row, t),
@@ -275,9 +289,10 @@ private:
     const int states_;
     const Slices slices_;
     const Index rows_;
-    const Buffer<BackwardRow<S>> real_;  // (slices, rows)
-    const Buffer<const S*> pointers_;    // (slices, rows)
-    const Buffer<const char*> lines_;    // (slices, lines of one step)
+    const PerThread<S> grad_[2];  // (rows, P), (rows, H), where threads write side by side
+    const PerThread<BackwardRow<S>> real_;  // (rows)
+    const PerThread<const S*> pointers_;    // (rows)
+    const PerThread<const char*> lines_;    // (lines of one step)
 };
 
 }  // namespace gatewise::GATEWISE_ISA

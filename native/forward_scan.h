@@ -205,14 +205,16 @@ public:
           input_(call, takes_input_beside<CellType>(call.layer)),
           past_caches_(keeps_past_caches(call)),
           chunk_(input_.beside ? call.layer.time : chunk_steps()),
-          products_((call.gates && !past_caches_) || input_.beside
-                        ? 0
-                        : slices_.count * padded<S>(chunk_ * rows_ * gates_ * units())),
-          seen_(call.dropout ? slices_.count * padded<S>(rows_ * width()) : 0),
-          real_(slices_.count * padded<ForwardRow<S>>(rows_)),
-          pointers_(slices_.count * padded<const S*>((2 + ahead()) * rows_)),
-          targets_(slices_.count * padded<S*>(ahead() * rows_)),
-          lines_(slices_.count * padded<const char*>(lines_ahead())) {}
+          products_(slices_.count, (call.gates && !past_caches_) || input_.beside
+                                       ? 0
+                                       : chunk_ * rows_ * gates_ * units()),
+          c_(slices_.count,
+             slices_.side_by_side() && has_memory(call.layer.cell) ? rows_ * units() : 0),
+          seen_(slices_.count, call.dropout ? rows_ * width() : 0),
+          real_(slices_.count, rows_),
+          pointers_(slices_.count, (2 + ahead()) * rows_),
+          targets_(slices_.count, ahead() * rows_),
+          lines_(slices_.count, lines_ahead()) {}
 
     void run() const {
         parallel(
@@ -270,23 +272,27 @@ private:
         if (call_.gates && !past_caches_)
             return call_.gates +
                    (row * call_.layer.time + time_at(call_.layer, step)) * gates_ * units();
-        S* const products =
-            products_.data() + place.common * padded<S>(chunk_ * rows_ * gates_ * units());
-        return products + ((step - first_step) * rows_ + row - place.rows.begin) * gates_ * units();
+        return products_[place.common] +
+               ((step - first_step) * rows_ + row - place.rows.begin) * gates_ * units();
+    }
+
+    // A row's c while the steps are taken.
+    S* c_at(const Place& place, Index row) const {
+        if (slices_.side_by_side()) return c_[place.own] + (row - place.rows.begin) * units();
+        return call_.final_state[1] + row * units();
     }
 
     void run_place(Place place) const {
         const Layer& layer = call_.layer;
         const Range rows = place.rows;
-        const S** const h = pointers_.data() + place.own * padded<const S*>((2 + ahead()) * rows_);
+        const bool memory = has_memory(layer.cell);
+        const S** const h = pointers_[place.own];
         for (Index row = rows.begin; row < rows.end; ++row) {
             h[row - rows.begin] = call_.state[0] + row * width();
-            if (place.first() && has_memory(layer.cell) && call_.final_state[1] != call_.state[1]) {
-                copy(call_.final_state[1] + row * units(), call_.state[1] + row * units(), units());
-            }
+            if (place.first() && memory) move(c_at(place, row), call_.state[1] + row * units());
         }
         place.crew.barrier();
-        Upcoming upcoming(lines_.data() + place.own * padded<const char*>(lines_ahead()));
+        Upcoming upcoming(lines_[place.own]);
         for (Index first = 0; first < layer.time; first += chunk_) {
             const Index last = smaller(first + chunk_, layer.time);
             if (!input_.beside) multiply_inputs(place, first, last, h + 2 * rows_);
@@ -301,7 +307,13 @@ private:
         if (!place.first()) return;
         for (Index row = rows.begin; row < rows.end; ++row) {
             copy(call_.final_state[0] + row * width(), h[row - rows.begin], width());
+            if (memory) move(call_.final_state[1] + row * units(), c_at(place, row));
         }
+    }
+
+    // Copies a row's c, unless it is there.
+    void move(S* to, const S* from) const {
+        if (to != from) copy(to, from, units());
     }
 
     // What a step will read and write.
@@ -330,7 +342,7 @@ private:
     }
 
     void multiply_inputs(const Place& place, Index first, Index last, const S** x) const {
-        S** const products = targets_.data() + place.own * padded<S*>(chunk_ * rows_);
+        S** const products = targets_[place.own];
         Index count = 0;
         for (Index row = place.rows.begin; row < place.rows.end; ++row) {
             for (Index step = first; step < last; ++step) {
@@ -359,7 +371,7 @@ private:
     void run_step(const Place& place, Index step, Index first_step, const S** h, const S** seen,
                   const S** x, Upcoming& upcoming) const {
         const Index H = units(), P = width(), t = time_at(call_.layer, step);
-        ForwardRow<S>* const real = real_.data() + place.own * padded<ForwardRow<S>>(rows_);
+        ForwardRow<S>* const real = real_[place.own];
         Index count = 0;
         for (Index row = place.rows.begin; row < place.rows.end; ++row) {
             const Index at = row * call_.layer.time + t;
@@ -367,7 +379,7 @@ private:
             S* const outputs = call_.outputs + at * P;
             S* const gates = call_.gates ? call_.gates + at * gates_ * H : nullptr;
             S* const saved = call_.saved ? saved_at(at) : nullptr;
-            S* const c = call_.final_state[1] ? call_.final_state[1] + row * H : nullptr;
+            S* const c = has_memory(call_.layer.cell) ? c_at(place, row) : nullptr;
             if (is_real(call_.mask, call_.layer, row, t)) {
                 const S* const dropout = call_.dropout ? call_.dropout + row * P : nullptr;
                 const S* const product = product_at(place, row, step, first_step);
@@ -394,8 +406,8 @@ private:
         cell_.step(place, {real, count, seen, input_.beside ? x : nullptr, &upcoming});
     }
 
-    const S* dropped(int slice, Index row, const S* h, const S* dropout) const {
-        S* const seen = seen_.data() + slice * padded<S>(rows_ * width()) + row * width();
+    const S* dropped(int thread, Index row, const S* h, const S* dropout) const {
+        S* const seen = seen_[thread] + row * width();
         for_vectors<S>(width(), [&](Index unit, int count) {
             store(seen + unit, load(h + unit, count) * load(dropout + unit, count), count);
         });
@@ -410,12 +422,13 @@ private:
     const InputProduct<Factor> input_;
     const bool past_caches_;
     const Index chunk_;
-    const Buffer<S> products_;          // (slices, chunk, rows, GH), where they are not in `gates`
-    const Buffer<S> seen_;              // (slices, rows, P): h with dropout
-    const Buffer<ForwardRow<S>> real_;  // (slices, rows)
-    const Buffer<const S*> pointers_;   // (slices, (2 + ahead) rows): h, seen, x
-    const Buffer<S*> targets_;          // (slices, ahead rows)
-    const Buffer<const char*> lines_;   // (slices, lines of one step)
+    const PerThread<S> products_;          // (chunk, rows, GH), where they are not in `gates`
+    const PerThread<S> c_;                 // (rows, H), where threads write side by side
+    const PerThread<S> seen_;              // (rows, P): h with dropout
+    const PerThread<ForwardRow<S>> real_;  // (rows)
+    const PerThread<const S*> pointers_;   // ((2 + ahead) rows): h, seen, x
+    const PerThread<S*> targets_;          // (ahead rows)
+    const PerThread<const char*> lines_;   // (lines of one step)
 };
 
 template <class S, class CellType>

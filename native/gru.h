@@ -168,14 +168,14 @@ public:
           call_(call),
           rows_(slices_of(call).most_rows()),
           U_(path_on(call), call.U, 0, 3, call.layer),
-          recurrent_(slices_of(call).count * padded<S>(rows_ * 3 * call.layer.units)) {}
+          recurrent_(slices_of(call).count, rows_ * 3 * call.layer.units) {}
 
     void pack(Member member) const override { U_.pack(member); }
 
     void step_backward(const Place& place, const BackwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
         const Range own = place.units<S>(H);
-        S* const recurrent = recurrent_.data() + place.common * padded<S>(rows_ * 3 * H);
+        S* const recurrent = recurrent_[place.common];
         for (Index row = 0; row < rows.count; ++row) {
             S* const to = recurrent + row * 3 * H;
             for_vectors<S>(own, [&](Index unit, int count) {
@@ -193,7 +193,7 @@ private:
     const BackwardScan<S>& call_;
     const Index rows_;
     const Through<F> U_;
-    const Buffer<S> recurrent_;  // (slices, rows, 3H)
+    const PerThread<S> recurrent_;  // (rows, 3H)
 };
 
 // ---- reset before the product
@@ -209,8 +209,8 @@ public:
           rows_(slices_of(call).most_rows()),
           U_gates_(depth_of_step<GruBeforeForward>(call), call.layer.units),
           U_candidate_(depth_of_step<GruBeforeForward>(call), call.layer.units),
-          update_(slices_of(call).count * padded<S>(rows_ * call.layer.units)),
-          reset_(slices_of(call).count * padded<S>(rows_ * call.layer.units)) {}
+          update_(slices_of(call).count, rows_ * call.layer.units),
+          reset_(slices_of(call).count, rows_ * call.layer.units) {}
 
     void pack(Member member) const override {
         const Index H = call_.layer.units;
@@ -220,8 +220,8 @@ public:
 
     void step(const Place& place, const ForwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
-        S* const update = update_.data() + place.common * padded<S>(rows_ * H);
-        S* const reset = reset_.data() + place.common * padded<S>(rows_ * H);
+        S* const update = update_[place.common];
+        S* const reset = reset_[place.common];
         multiply(
             *U_gates_, rows.left(call_.layer),
             from_memory<2>([&](Index row) { return rows.row[row].product; }, H),
@@ -261,7 +261,7 @@ private:
     const Index rows_;
     const PackedBuffer<F, 2, 2> U_gates_;
     const PlainBuffer<F> U_candidate_;
-    const Buffer<S> update_, reset_;  // (slices, rows, H) each
+    const PerThread<S> update_, reset_;  // (rows, H) each
 };
 
 template <class F, class Activations>

@@ -24,8 +24,8 @@ public:
           U_(call.layer.outputs, columns()),
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
-          recurrent_(slices_.count * padded<S>(rows_ * columns())),
-          remembered_(slices_.count * padded<S>(2 * call.layer.units)),
+          recurrent_(slices_.count, rows_ * columns()),
+          remembered_(slices_.count, 2 * call.layer.units),
           gain_(columns()),
           cell_gain_(call.layer.units),
           cell_bias_(call.layer.units) {}
@@ -39,14 +39,14 @@ public:
     }
 
     void step(const Place& place, const ForwardRows<S>& rows) const override {
-        S* const recurrent = recurrent_.data() + place.own * padded<S>(rows_ * columns());
+        S* const recurrent = recurrent_[place.own];
         multiply(
             *U_, Rows<S>{rows.seen, rows.count}, FromZero<S, 1>{},
             [&](Index row, Index column, int count, const S* sums) {
                 store(recurrent + row * columns() + column, load(sums), count);
             },
             rows.upcoming, place.crew);
-        S* const c = remembered_.data() + place.own * padded<S>(2 * call_.layer.units);
+        S* const c = remembered_[place.own];
         for (Index row = 0; row < rows.count; ++row) {
             update(rows.row[row], recurrent + row * columns(), c);
             show(rows.row[row], c);
@@ -101,8 +101,8 @@ private:
     const PlainBuffer<F> U_;
     const Slices slices_;
     const Index rows_;
-    const Buffer<S> recurrent_;              // (slices, rows, GH): h U
-    const Buffer<S> remembered_;             // (slices, 2, H): c' and o of one row
+    const PerThread<S> recurrent_;           // (rows, GH): h U
+    const PerThread<S> remembered_;          // (2, H): c' and o of one row
     const Buffer<S> gain_;                   // (GH)
     const Buffer<S> cell_gain_, cell_bias_;  // (H) each
 };

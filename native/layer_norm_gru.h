@@ -22,7 +22,7 @@ public:
           call_(call),
           rows_(slices_of(call).most_rows()),
           U_(call.layer.units, 3 * call.layer.units),
-          recurrent_(slices_of(call).count * padded<S>(rows_ * 3 * call.layer.units)),
+          recurrent_(slices_of(call).count, rows_ * 3 * call.layer.units),
           gain_(3 * call.layer.units),
           bias_(call.layer.units) {}
 
@@ -40,7 +40,7 @@ public:
 
     void step(const Place& place, const ForwardRows<S>& rows) const override {
         const Index columns = 3 * call_.layer.units;
-        S* const recurrent = recurrent_.data() + place.own * padded<S>(rows_ * columns);
+        S* const recurrent = recurrent_[place.own];
         multiply(
             *U_, Rows<S>{rows.seen, rows.count}, FromZero<S, 1>{},
             [&](Index row, Index column, int count, const S* sums) {
@@ -86,9 +86,9 @@ private:
     const ForwardOf<F>& call_;
     const Index rows_;
     const PlainBuffer<F> U_;
-    const Buffer<S> recurrent_;  // (slices, rows, 3H): h U
-    const Buffer<S> gain_;       // (3H)
-    const Buffer<S> bias_;       // (H): b'_h
+    const PerThread<S> recurrent_;  // (rows, 3H): h U
+    const Buffer<S> gain_;          // (3H)
+    const Buffer<S> bias_;          // (H): b'_h
 };
 
 template <class F, class Activations>

@@ -29,11 +29,11 @@ template <class F>
 template <class F>
 double multiply_adds_of(int threads, Index rounds) {
     using S = Sum<F>;
-    const Buffer<S> sums(threads * padded<S>(lanes<S>));
+    const PerThread<S> sums(threads, lanes<S>);
     int team = 1;
     parallel(threads, [&](Member member) {
         // Stored, so that the compiler leaves the work in.
-        store(sums.data() + member.index * padded<S>(lanes<S>), run_chains<F>(rounds));
+        store(sums[member.index], run_chains<F>(rounds));
         if (member.index == 0) team = member.team;
     });
     return double(rounds) * chains * lanes<S> * numbers<F> * team;

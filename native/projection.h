@@ -30,9 +30,9 @@ public:
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
           projection_(call.layer.units, call.layer.outputs),
-          shown_(slices_.count * padded<S>(rows_ * call.layer.units)),
-          showing_(slices_.count * padded<ForwardRow<S>>(rows_)),
-          pointers_(slices_.count * padded<const S*>(rows_)) {}
+          shown_(slices_.count, rows_ * call.layer.units),
+          showing_(slices_.count, rows_),
+          pointers_(slices_.count, rows_) {}
 
     void pack(Member member) const override {
         cell_->pack(member);
@@ -41,9 +41,9 @@ public:
 
     void step(const Place& place, const ForwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
-        S* const shown = shown_.data() + place.common * padded<S>(rows_ * H);
-        ForwardRow<S>* const showing = showing_.data() + place.own * padded<ForwardRow<S>>(rows_);
-        const S** const pointers = pointers_.data() + place.own * padded<const S*>(rows_);
+        S* const shown = shown_[place.common];
+        ForwardRow<S>* const showing = showing_[place.own];
+        const S** const pointers = pointers_[place.own];
         for (Index row = 0; row < rows.count; ++row) {
             showing[row] = rows.row[row];
             pointers[row] = showing[row].outputs = shown + row * H;
@@ -69,9 +69,9 @@ private:
     const Slices slices_;
     const Index rows_;
     const PlainBuffer<F> projection_;
-    const Buffer<S> shown_;                // (slices, rows, H)
-    const Buffer<ForwardRow<S>> showing_;  // (slices, rows)
-    const Buffer<const S*> pointers_;      // (slices, rows)
+    const PerThread<S> shown_;                // (rows, H)
+    const PerThread<ForwardRow<S>> showing_;  // (rows)
+    const PerThread<const S*> pointers_;      // (rows)
 };
 
 template <class F>
@@ -85,8 +85,8 @@ public:
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
           projection_(call.layer.outputs, call.layer.units),
-          grad_shown_(slices_.count * padded<S>(rows_ * call.layer.units)),
-          showing_(slices_.count * padded<BackwardRow<S>>(rows_)) {}
+          grad_shown_(slices_.count, rows_ * call.layer.units),
+          showing_(slices_.count, rows_) {}
 
     void pack(Member member) const override {
         cell_->pack(member);
@@ -97,8 +97,8 @@ public:
         const Index H = call_.layer.units, P = call_.layer.outputs;
         const GradientRow row_of = gradient_row(call_.layer);
         const Range own = place.units<S>(P);
-        S* const grad_shown = grad_shown_.data() + place.common * padded<S>(rows_ * H);
-        BackwardRow<S>* const showing = showing_.data() + place.own * padded<BackwardRow<S>>(rows_);
+        S* const grad_shown = grad_shown_[place.common];
+        BackwardRow<S>* const showing = showing_[place.own];
         for (Index row = 0; row < rows.count; ++row) {
             BackwardRow<S>& at = showing[row] = rows.row[row];
             at.grad_shown = grad_shown + row * H;
@@ -129,9 +129,9 @@ private:
     const BackwardCell<F> cell_;
     const Slices slices_;
     const Index rows_;
-    const PlainBuffer<F> projection_;       // W_p^T: depth P
-    const Buffer<S> grad_shown_;            // (slices, rows, H)
-    const Buffer<BackwardRow<S>> showing_;  // (slices, rows)
+    const PlainBuffer<F> projection_;          // W_p^T: depth P
+    const PerThread<S> grad_shown_;            // (rows, H)
+    const PerThread<BackwardRow<S>> showing_;  // (rows)
 };
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -155,6 +155,9 @@ struct Slices {
 
     Index most_rows() const { return together ? batch : (batch + count - 1) / count; }
 
+    // Whether threads write the rows of a state (B, H) next to each other's.
+    bool side_by_side() const { return count > 1 && !together; }
+
     template <class Run>
     void run(Member member, const Run& run_place) const {
         if (together) return run_place(Place{member.index, 0, {0, batch}, member});

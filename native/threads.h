@@ -196,4 +196,23 @@ GATEWISE_INLINE Index padded(Index count) {
     return (count + line - 1) / line * line;
 }
 
+// An uninitialized array for each of some threads, for one call.
+//
+// They lie a page apart. Lines of their own are not enough where threads write again and again: a
+// processor that walks through one array fetches what follows it too, as far as the page goes, and
+// takes it from the thread that is at work there.
+template <class T>
+class PerThread {
+public:
+    PerThread(Index threads, Index count)
+        : stride_(count > 0 ? padded<T>(count + page) : 0), memory_(threads * stride_) {}
+
+    T* operator[](int thread) const { return memory_.data() + thread * stride_; }
+
+private:
+    static constexpr Index page = (4096 + sizeof(T) - 1) / sizeof(T);
+    const Index stride_;
+    const Buffer<T> memory_;
+};
+
 }  // namespace gatewise::GATEWISE_ISA
