@@ -208,8 +208,7 @@ public:
           products_(slices_.count, (call.gates && !past_caches_) || input_.beside
                                        ? 0
                                        : chunk_ * rows_ * gates_ * units()),
-          c_(slices_.count,
-             slices_.side_by_side() && has_memory(call.layer.cell) ? rows_ * units() : 0),
+          c_(slices_.count, moves_c() ? rows_ * units() : 0),
           seen_(slices_.count, call.dropout ? rows_ * width() : 0),
           real_(slices_.count, rows_),
           pointers_(slices_.count, (2 + ahead()) * rows_),
@@ -276,10 +275,30 @@ private:
                ((step - first_step) * rows_ + row - place.rows.begin) * gates_ * units();
     }
 
-    // A row's c while the steps are taken.
+    // Whether each thread keeps its part of c apart while the steps are taken.
+    bool moves_c() const {
+        return has_memory(call_.layer.cell) && slices_.count > 1 && call_.layer.time > 1;
+    }
+
+    // A row's c while the steps are taken: this thread's units of it.
     S* c_at(const Place& place, Index row) const {
-        if (slices_.side_by_side()) return c_[place.own] + (row - place.rows.begin) * units();
+        if (moves_c()) return c_[place.own] + (row - place.rows.begin) * units();
         return call_.final_state[1] + row * units();
+    }
+
+    // Copies this thread's units of a row's c, unless they are there.
+    void move_c(const Place& place, S* to, const S* from) const {
+        const Range own = place.units<S>(units());
+        if (to != from) copy(to + own.begin, from + own.begin, own.end - own.begin);
+    }
+
+    // Takes over the others' parts of c from a crew that was held up.
+    void take_over_c(const Place& place, int team) const {
+        for (int other = 1; other < team; ++other) {
+            const Place theirs = {other, place.common, place.rows, Member{other, team}};
+            for (Index row = place.rows.begin; row < place.rows.end; ++row)
+                move_c(theirs, c_at(place, row), c_at(theirs, row));
+        }
     }
 
     void run_place(Place place) const {
@@ -289,7 +308,7 @@ private:
         const S** const h = pointers_[place.own];
         for (Index row = rows.begin; row < rows.end; ++row) {
             h[row - rows.begin] = call_.state[0] + row * width();
-            if (place.first() && memory) move(c_at(place, row), call_.state[1] + row * units());
+            if (memory) move_c(place, c_at(place, row), call_.state[1] + row * units());
         }
         place.crew.barrier();
         Upcoming upcoming(lines_[place.own]);
@@ -300,20 +319,17 @@ private:
                 upcoming.clear();
                 if (lines_ahead() > 0 && step + 1 < last) announce(rows, step + 1, upcoming);
                 run_step(place, step, first, h, h + rows_, h + 2 * rows_, upcoming);
+                const int team = place.crew.team;
                 if (!place.meet()) return;
+                if (memory && place.crew.team < team) take_over_c(place, team);
             }
         }
         if (past_caches_) end_stores_past_caches();
-        if (!place.first()) return;
         for (Index row = rows.begin; row < rows.end; ++row) {
-            copy(call_.final_state[0] + row * width(), h[row - rows.begin], width());
-            if (memory) move(call_.final_state[1] + row * units(), c_at(place, row));
+            if (memory) move_c(place, call_.final_state[1] + row * units(), c_at(place, row));
+            if (place.first())
+                copy(call_.final_state[0] + row * width(), h[row - rows.begin], width());
         }
-    }
-
-    // Copies a row's c, unless it is there.
-    void move(S* to, const S* from) const {
-        if (to != from) copy(to, from, units());
     }
 
     // What a step will read and write.
@@ -395,11 +411,14 @@ private:
                                  share_at(call_.options.zoneout[0], row, t),
                                  share_at(call_.options.zoneout[1], row, t),
                                  past_caches_};
-            } else if (place.first()) {
-                copy(outputs, before, P);
-                if (gates) clear(gates, gates_ * H);
-                if (saved) clear(saved, saved_row(call_.layer).columns);
-                if (saved && c) copy(saved, c, H);
+            } else {
+                if (place.first()) {
+                    const Index kept = c ? H : 0;
+                    copy(outputs, before, P);
+                    if (gates) clear(gates, gates_ * H);
+                    if (saved) clear(saved + kept, saved_row(call_.layer).columns - kept);
+                }
+                if (saved && c) move_c(place, saved, c);
             }
             before = outputs;
         }
@@ -423,7 +442,7 @@ private:
     const bool past_caches_;
     const Index chunk_;
     const PerThread<S> products_;          // (chunk, rows, GH), where they are not in `gates`
-    const PerThread<S> c_;                 // (rows, H), where threads write side by side
+    const PerThread<S> c_;                 // (rows, H), where c is moved
     const PerThread<S> seen_;              // (rows, P): h with dropout
     const PerThread<ForwardRow<S>> real_;  // (rows)
     const PerThread<const S*> pointers_;   // ((2 + ahead) rows): h, seen, x
