@@ -7,8 +7,10 @@ Each row runs two things alternately in one process, in the other order every ro
 them by the median over the rounds of their ratio: a machine that slows down for a while slows both.
 Shapes are B, T, I, H. A training step computes dx too. "peak" is the share of the multiply-adds
 that the same threads do when they do nothing else, measured beside each row, and "limit" the ratio
-to the peer that all of them would give. "reach" is the ratio aimed at; in the group "no cliff" the
-peer is our own plain layer and the reach is the most that its time may be multiplied by.
+to the peer that all of them would give. "apart" is the nanoseconds that a line of memory took from
+one thread to another and back after the row: the host of a virtual machine moves its processors.
+"reach" is the ratio aimed at; in the group "no cliff" the peer is our own plain layer and the reach
+is the most that its time may be multiplied by.
 """
 
 from __future__ import annotations
@@ -77,6 +79,7 @@ class Row:
     quartiles: tuple[float, float]  # of the ratio
     reach: float | None
     peak: float | None  # ours, as a share of the machine's own multiply-adds
+    apart_ns: float | None  # how far the threads were from each other; None for one
 
 
 def main() -> None:
@@ -101,7 +104,7 @@ def main() -> None:
     shapes = min(arguments.random, 2) if arguments.quick else arguments.random
     head = (
         f"{'ours, ms':>9} {'peer, ms':>9} {'ratio':>6} {'quartiles':>12} {'reach':>6} "
-        f"{'peak':>5} {'limit':>5}"
+        f"{'peak':>5} {'limit':>5} {'apart':>5}"
     )
     print(f"{'group':<10} {'cell':<5} {'B, T, I, H':<19} {'what':<18} {'peer':<13} {head}")
     rows = []
@@ -282,8 +285,11 @@ def compared(
     if share is not None:
         time.sleep(measure.rest)
         peak = share * multiply_adds(cell, shape) / (ours_ms * 1e-3) / cpu.peak()
+    handover = cpu.handover()
+    apart = None if handover is None else handover * 1e9
     return Row(
-        group, cell, shape, what, name, ours_ms, found.peer_ms, middle, (low, high), reach, peak
+        group, cell, shape, what, name, ours_ms, found.peer_ms, middle, (low, high), reach, peak,
+        apart,
     )  # fmt: skip
 
 
@@ -306,11 +312,12 @@ def line(row: Row) -> str:
     reach = "" if row.reach is None else f"{row.reach:.2f}"
     peak = "" if row.peak is None else f"{row.peak:.0%}"
     limit = "" if row.peak is None else f"{row.ratio / row.peak:.2f}"
+    apart = "" if row.apart_ns is None else f"{row.apart_ns:.0f}"
     spread = "{:.2f}-{:.2f}".format(*row.quartiles)
     return (
         f"{row.group:<10} {row.cell:<5} {shape:<19} {row.what:<18} {row.peer:<13} "
         f"{row.ours_ms:>9.4g} {row.peer_ms:>9.4g} {row.ratio:>6.2f} {spread:>12} {reach:>6} "
-        f"{peak:>5} {limit:>5}"
+        f"{peak:>5} {limit:>5} {apart:>5}"
     )
 
 

@@ -8,6 +8,9 @@ process of its own, all through the run, and waits while another one trains; the
 by round, each round in the other order, and are compared by the median over the rounds of their
 ratio. A round is one epoch of `fit`, so what a framework does once an epoch counts too.
 `gatewise-bfloat16` is ours with products in bfloat16.
+
+"apart" is the time that a line of memory takes from one thread to another and back, measured before
+each round: a virtual machine's host moves its processors, and all contenders feel it.
 """
 
 from __future__ import annotations
@@ -47,8 +50,10 @@ def main() -> None:
     names = [OURS, *(arguments.peer or ["torch"])]
     contenders = {name: Contender(name, arguments.batches, arguments.threads) for name in names}
     milliseconds: dict[str, list[float]] = {name: [] for name in names}
+    apart: list[float | None] = []
     try:
         for _ in range(arguments.rounds):
+            apart.append(nanoseconds_apart(arguments.threads))
             for name in names:
                 milliseconds[name].append(contenders[name].step_milliseconds())
             names.reverse()
@@ -62,9 +67,23 @@ def main() -> None:
         print(
             f"{one['contender']:<16} {one['ms']:>9.2f} {one['ratio']:>12.2f}  {low:.2f}-{high:.2f}"
         )
+    known = [one for one in apart if one is not None]
+    if known:
+        print(f"threads apart: {min(known):.0f} to {max(known):.0f} ns")
     if arguments.json:
         content = {"threads": arguments.threads, "rounds": arguments.rounds, "rows": rows}
+        content["nanoseconds_apart"] = apart
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def nanoseconds_apart(count: int) -> float | None:
+    """Return how far the threads are from each other, if there are several."""
+    from gatewise.inspect.speed import threads
+    from gatewise.kernels import cpu
+
+    with threads(count):
+        seconds = cpu.handover() if cpu.available() else None
+    return None if seconds is None else 1e9 * seconds
 
 
 def row(name: str, times: list[float], ours: list[float]) -> dict[str, Any]:

@@ -44,10 +44,12 @@ def test_whole_program(tmp_path: Path):
     target = tmp_path / "whole_program.json"
     small = ["--peer", "torch", "--rounds", "2", "--batches", "2", "--json", str(target)]
     printed = _run("whole_program.py", *small).splitlines()
-    rows = json.loads(target.read_text())["rows"]
+    content = json.loads(target.read_text())
+    rows, apart = content["rows"], content["nanoseconds_apart"]
     assert [row["contender"] for row in rows] == ["gatewise", "torch"]
     assert rows[0]["ratio"] == 1 and all(len(row["all_ms"]) == 2 for row in rows)
-    assert len(printed) == 1 + len(rows)
+    assert len(apart) == 2 and all(one is None or one > 0 for one in apart)
+    assert len(printed) == 1 + len(rows) + (0 if apart == [None, None] else 1)
 
 
 def test_verse_or_scripture(tmp_path: Path):

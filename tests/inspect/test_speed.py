@@ -58,3 +58,16 @@ def test_a_shape_that_is_none_is_refused(shape: tuple[int, ...]) -> None:
 def test_an_unknown_cell_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'lstm'"):
         measure_speed("lstn", (1, 2, 3, 4))
+
+
+def test_the_machine_says_how_far_apart_its_threads_are() -> None:
+    if not cpu.available():
+        pytest.skip(cpu.unavailable_reason())
+    with threads(2):
+        apart = measure_machine().handover_seconds
+    # A thread that has to wait for the other's processor takes far longer, but no second.
+    assert apart is None or 1e-9 < apart < 1
+    with threads(1):
+        alone = measure_machine()
+    assert alone.handover_seconds is None
+    assert "apart" not in render_speed([], alone)

@@ -119,7 +119,8 @@ class Machine:
     cpu: str
     instruction_set: str  # empty without the native kernels
     threads: int
-    peak_multiply_adds_per_second: float | None
+    peak_multiply_adds_per_second: float | None  # None without the native kernels
+    handover_seconds: float | None  # of a line of memory to another thread and back
     versions: dict[str, str]
 
 
@@ -170,7 +171,7 @@ def measure_speed(
 
 
 def measure_machine(precision: str = "float32") -> Machine:
-    """Return the processor, the threads that torch uses and what they can do, and the versions."""
+    """Return the processor, torch's threads, what they can do and how near they are; versions."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -179,6 +180,7 @@ def measure_machine(precision: str = "float32") -> Machine:
         cpu.isa(),
         torch.get_num_threads(),
         cpu.peak(precision=precision) if cpu.available() else None,
+        cpu.handover() if cpu.available() else None,
         {"python": platform.python_version(), "torch": torch.__version__},
     )
 

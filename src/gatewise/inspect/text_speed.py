@@ -14,8 +14,8 @@ def render_speed(speeds: Sequence[Speed], machine: Machine) -> str:
 
     >>> speed = Speed("lstm", (1, 2, 3, 4), True, "cpu", "native, avx2", 1.5, "nn.LSTM", 3.0, 2.0,
     ...               (1.9, 2.125), 0.5)
-    >>> print(render_speed([speed], Machine("a CPU", "avx2", 2, 4e10, {"torch": "2.13"})))
-    a CPU, 2 threads, 40.0 billion multiply-adds a second; torch 2.13
+    >>> print(render_speed([speed], Machine("a CPU", "avx2", 2, 4e10, 1e-7, {"torch": "2.13"})))
+    a CPU, 2 threads 100 ns apart, 40.0 billion multiply-adds a second; torch 2.13
     A training step beside torch's layer; peak: our share of those multiply-adds.
     <BLANKLINE>
     cell  B, T, I, H  kernel  ours, ms  peer, ms  ratio  quartiles  peak
@@ -51,6 +51,8 @@ def _row(speed: Speed) -> tuple[str, ...]:
 
 def _machine(machine: Machine) -> str:
     threads = f"{machine.threads} thread" + ("s" if machine.threads > 1 else "")
+    if machine.handover_seconds is not None:
+        threads += f" {machine.handover_seconds * 1e9:.0f} ns apart"
     peak = machine.peak_multiply_adds_per_second
     limit = "" if peak is None else f", {peak / 1e9:.1f} billion multiply-adds a second"
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())

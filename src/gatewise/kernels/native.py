@@ -133,6 +133,19 @@ def peak(dtype: torch.dtype = torch.float32, precision: str = "float32") -> floa
     return max(rates)
 
 
+def handover() -> float | None:
+    """Measure the seconds that a line of memory takes to another of torch's threads and back.
+
+    None where there is a single thread. Threads that share what they write wait so long for each
+    other: some 0.1 microseconds where their processors share a cache, several times that where not.
+    On a virtual machine it changes as the host moves its processors.
+    """
+    assert _native is not None, _reason
+    if torch.get_num_threads() < 2:
+        return None
+    return min(_native.handover_seconds(2_000) for _ in range(5)) or None
+
+
 def is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
     """Return whether the numbers of this type stand in main memory one after the other."""
     return (
