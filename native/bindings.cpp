@@ -275,7 +275,7 @@ NB_MODULE(_native, module) {
     module.def("random_mask", &random_mask);
     bind_gradients(module);
     module.def("multiply_adds", &multiply_adds);
-    module.def("handover_seconds", &handover_seconds);
+    module.def("handover_seconds", &handover_seconds, nb::call_guard<nb::gil_scoped_release>());
     module.def("keep_freed_memory", &keep_freed_memory,
                "Have the C library keep freed memory; return whether it does.");
     module.def("isa", [] { return std::string(chosen().name); }, "The instruction set in use.");

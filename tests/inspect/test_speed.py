@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -63,10 +65,12 @@ def test_an_unknown_cell_is_refused() -> None:
 def test_the_machine_says_how_far_apart_its_threads_are() -> None:
     if not cpu.available():
         pytest.skip(cpu.unavailable_reason())
+    if sys.platform != "linux":
+        pytest.skip("elsewhere the kernels may have been built without OpenMP's threads")
     with threads(2):
-        apart = measure_machine().handover_seconds
-    # A thread that has to wait for the other's processor takes far longer, but no second.
-    assert apart is None or 1e-9 < apart < 1
+        machine = measure_machine()
+    assert machine.handover_seconds is not None and machine.handover_seconds > 0
+    assert " ns apart, " in render_speed([], machine)
     with threads(1):
         alone = measure_machine()
     assert alone.handover_seconds is None
