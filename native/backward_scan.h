@@ -224,12 +224,12 @@ private:
         const S scale = call_.scale ? call_.scale[t] : S(1);
         BackwardRow<S>* const real = real_[place.own];
         Index count = 0;
-        for (Index row = place.rows.begin; row < place.rows.end; ++row) {
+        place.each_row([&](Index row) {
             const Index at = row * call_.layer.time + t;
             receive(place, row, at);
             if (is_real(call_.mask, call_.layer, row, t)) {
                 real[count++] = row_at(place, row, step, at);
-                continue;
+                return;
             }
             const Range part = place.units<S>(columns());
             clear(call_.grad_product + at * columns() + part.begin, part.end - part.begin);
@@ -239,7 +239,7 @@ private:
                     store(grad + unit, load(grad + unit, width) * scale, width);
                 });
             }
-        }
+        });
         const bool passes_on = step > 0 || !call_.state_unwanted;
         cell_.step_backward(place,
                             {real, count, scale, passes_on, pointers_[place.own], &upcoming});

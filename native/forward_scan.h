@@ -389,7 +389,7 @@ private:
         const Index H = units(), P = width(), t = time_at(call_.layer, step);
         ForwardRow<S>* const real = real_[place.own];
         Index count = 0;
-        for (Index row = place.rows.begin; row < place.rows.end; ++row) {
+        place.each_row([&](Index row) {
             const Index at = row * call_.layer.time + t;
             const S*& before = h[row - place.rows.begin];
             S* const outputs = call_.outputs + at * P;
@@ -421,7 +421,7 @@ private:
                 if (saved && c) move_c(place, saved, c);
             }
             before = outputs;
-        }
+        });
         cell_.step(place, {real, count, seen, input_.beside ? x : nullptr, &upcoming});
     }
 

@@ -92,6 +92,12 @@ private:
         return ((count + line - 1) / line | 1) * line;
     }
 
+    // Some steps (b T + t) of a sum.
+    struct Block {
+        const Index* steps;
+        Index count;
+    };
+
     // The memory of one thread: a block of steps of both sides, and the results of its columns.
     struct Workplace {
         Workplace(const WeightGradientSums& sums, Index parts)
@@ -101,9 +107,7 @@ private:
               results(Results::size(sums.most_results(), most_columns(sums, parts))),
               pointers(sums.most_results()),
               lines(Upcoming::most_lines(
-                  4 * depth, larger(most_columns(sums, parts),
-                                    larger(sums.call_.layer.inputs, sums.most_results())) *
-                                 Index(sizeof(S)))) {
+                  5 * depth, larger(Panel::tile_units, sums.most_results()) * Index(sizeof(S)))) {
             for (Index row = 0; row < sums.most_results(); ++row)
                 pointers.data()[row] = left.data() + row;
         }
@@ -117,7 +121,7 @@ private:
         const Buffer<F> right;            // a panel of one tile of columns
         const Buffer<S> results;          // (results, columns of the tile) for each tile of columns
         const Buffer<const F*> pointers;  // (results): where each one's row begins in `left`
-        const Buffer<const char*> lines;  // of the next block
+        const Buffer<const char*> lines;  // of what the next panel is made of
     };
 
     int threads() const {
@@ -197,9 +201,9 @@ private:
         for (Index step = group == 0 ? 0 : group_ends_.data()[group - 1]; step < last_step;
              step += depth) {
             const Index after = smaller(last_step, step + depth);
-            Upcoming upcoming(workplace.lines.data());
-            announce(product, columns, steps + after, smaller(depth, last_step - after), upcoming);
-            add_block(product, columns, steps + step, after - step, workplace, upcoming);
+            const Block block = {steps + step, after - step};
+            const Block next = {steps + after, smaller(depth, last_step - after)};
+            add_block(product, columns, block, next, workplace);
         }
         const Results whole = {nullptr, results, columns.end - columns.begin};
         for (Index tile = 0; tile < whole.tiles(); ++tile) {
@@ -225,22 +229,28 @@ private:
         }
     }
 
-    // What a block of steps will read.
-    void announce(const WeightProduct& product, Range columns, const Index* steps, Index count,
-                  Upcoming& upcoming) const {
-        for (Index step = 0; step < count; ++step) {
-            upcoming.add(row(steps[step]) + columns.begin, columns.end - columns.begin);
-            if (product.with_input) upcoming.add(x_at(steps[step]), call_.layer.inputs);
+    // What the left side of a block is made of.
+    void announce_left(const WeightProduct& product, Block block, Upcoming& upcoming) const {
+        for (Index place = 0; place < block.count; ++place) {
+            const Index step = block.steps[place];
+            if (product.with_input) upcoming.add(x_at(step), call_.layer.inputs);
             if (product.seen == Seen::shown) {
-                upcoming.add(shown(steps[step]), units());
+                upcoming.add(shown(step), units());
             } else if (product.seen != Seen::nothing) {
-                upcoming.add(h_before(steps[step]), width());
+                upcoming.add(h_before(step), width());
             }
-            if (product.seen == Seen::reset_state) upcoming.add(reset_at(steps[step]), units());
-            if (product.times_reset) {
-                upcoming.add(reset_at(steps[step]) + columns.begin - 2 * units(),
-                             columns.end - columns.begin);
-            }
+            if (product.seen == Seen::reset_state) upcoming.add(reset_at(step), units());
+        }
+    }
+
+    // The same of some columns of its right side.
+    void announce_right(const WeightProduct& product, Range columns, Block block,
+                        Upcoming& upcoming) const {
+        const Index width = columns.end - columns.begin;
+        for (Index place = 0; place < block.count; ++place) {
+            const Right side = right_of(product, columns.begin, block.steps[place]);
+            upcoming.add(side.grad, width);
+            if (side.reset) upcoming.add(side.reset, width);
         }
     }
 
@@ -293,40 +303,50 @@ private:
         if (both && is_one) copy(to + columns(), from, count);
     }
 
-    void add_block(const WeightProduct& product, Range columns, const Index* steps, Index count,
-                   const Workplace& workplace, Upcoming& upcoming) const {
+    void add_block(const WeightProduct& product, Range columns, Block block, Block next,
+                   const Workplace& workplace) const {
         const Index results = results_of(product);
         for_factors(
-            steps, count, [&](Index step) { return left_of(product, step); },
+            block, [&](Index step) { return left_of(product, step); },
             [&](Index place, const auto& factor) {
                 fill_left(product, workplace.left.data() + place * workplace.left_stride, factor);
             });
         const Rows<F> rows = {workplace.pointers.data(), results, workplace.left_stride};
-        // One panel after the other in the same memory, which stays in the nearest cache.
+        const auto tile_from = [&](Index first) {
+            return Range{first, smaller(columns.end, first + Panel::tile_units)};
+        };
+        // One panel after the other in the same memory, which stays in the nearest cache. Meanwhile
+        // comes what the next one is made of, no earlier, lest it be gone again by then.
         for (Index first = columns.begin; first < columns.end; first += Panel::tile_units) {
-            const Panel panel = {workplace.right.data(), count,
-                                 smaller(Panel::tile_units, columns.end - first)};
+            const Range tile = tile_from(first);
+            const Panel panel = {workplace.right.data(), block.count, tile.end - tile.begin};
             for_factors(
-                steps, count, [&](Index step) { return right_of(product, first, step); },
+                block, [&](Index step) { return right_of(product, first, step); },
                 [&](Index place, const auto& factor) { fill_right(panel, place, factor); });
+            Upcoming upcoming(workplace.lines.data());
+            if (tile.end < columns.end) {
+                announce_right(product, tile_from(tile.end), block, upcoming);
+            } else {
+                announce_left(product, next, upcoming);
+                announce_right(product, tile_from(columns.begin), next, upcoming);
+            }
             add_tile(panel, 0, rows, workplace.results.data() + (first - columns.begin) * results,
                      {}, &upcoming);
         }
     }
 
-    // Calls `fill(place, factor)` for each factor of so many steps; factor(part) makes a vector of
+    // Calls `fill(place, factor)` for each factor of a block; factor(part) makes a vector of
     // factors of those that part(side) gives for their steps, whose sides are side_of(step).
     template <class SideOf, class Fill>
-    void for_factors(const Index* steps, Index count, const SideOf& side_of,
-                     const Fill& fill) const {
-        for (Index step = 0, place = 0; step < count; step += numbers<F>, ++place) {
-            const auto side = side_of(steps[step]);
+    void for_factors(Block block, const SideOf& side_of, const Fill& fill) const {
+        for (Index step = 0, place = 0; step < block.count; step += numbers<F>, ++place) {
+            const auto side = side_of(block.steps[step]);
             if constexpr (numbers<F> == 1) {
                 fill(place, alone(side));
             } else {
                 // A factor's neighbours; the last one may be missing.
-                const bool both = step + 1 < count;
-                const auto next = both ? side_of(steps[step + 1]) : side;
+                const bool both = step + 1 < block.count;
+                const auto next = both ? side_of(block.steps[step + 1]) : side;
                 fill(place, [&](const auto& part) {
                     return pair_up(part(side), both ? part(next) : Vector<S>{});
                 });

@@ -124,6 +124,16 @@ struct Place {
 
     bool first() const { return crew.index == 0; }
 
+    // Calls `visit(row)` for each row, from both ends towards the middle. Of rows at an even
+    // distance, a processor fetches those that it expects next, and past the last one it would
+    // take from another thread what that is at work on.
+    template <class Visit>
+    GATEWISE_INLINE void each_row(const Visit& visit) const {
+        const Index count = rows.end - rows.begin, half = (count + 1) / 2;
+        for (Index at = 0; at < count; ++at)
+            visit(at < half ? rows.begin + at : rows.end - 1 - (at - half));
+    }
+
     // Ends a step: waits for the crew. Where that is held up the first goes on alone, with its own
     // memory and the crew's; returns whether this thread goes on.
     bool meet() {
