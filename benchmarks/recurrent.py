@@ -7,8 +7,10 @@ Each row runs two things alternately in one process, in the other order every ro
 them by the median over the rounds of their ratio: a machine that slows down for a while slows both.
 Shapes are B, T, I, H. A training step computes dx too. "peak" is the share of the multiply-adds
 that the same threads do when they do nothing else, measured beside each row, and "limit" the ratio
-to the peer that all of them would give. "apart" is the nanoseconds that a line of memory took from
-one thread to another and back after the row: the host of a virtual machine moves its processors.
+to the peer of a machine that did these and then the activations at their own rate, measured so too,
+and nothing else: no copies, no waits, no Python. "apart" is the nanoseconds that a line of memory
+took from one thread to another and back after the row: the host of a virtual machine moves its
+processors.
 "reach" is the ratio aimed at; in the group "no cliff" the peer is our own plain layer and the reach
 is the most that its time may be multiplied by.
 """
@@ -62,6 +64,7 @@ LENGTHS = [(PROGRAM, 5.0), (WIDE, 4.0), (ROWS_OF_PIXELS, 2.0)]
 INFERENCE = [(PROGRAM, 1.4), (WIDE, 1.05), ((1, 100, 100, 128), 1.4)]
 STREAMING = [(64, 2.0), (128, 2.0)]
 STACK = 3
+ACTIVATIONS = {"lstm": 5, "gru": 3}  # of a unit at a step
 
 
 @dataclass
@@ -79,7 +82,20 @@ class Row:
     quartiles: tuple[float, float]  # of the ratio
     reach: float | None
     peak: float | None  # ours, as a share of the machine's own multiply-adds
+    limit: float | None  # the ratio that the machine's own arithmetic allows
     apart_ns: float | None  # how far the threads were from each other; None for one
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What a row computes, whoever does it."""
+
+    multiply_adds: float
+    activations: float
+
+    def times(self, share: float) -> Arithmetic:
+        """Return a share of it."""
+        return Arithmetic(share * self.multiply_adds, share * self.activations)
 
 
 def main() -> None:
@@ -124,7 +140,9 @@ def main() -> None:
 def training(measure: Rounds) -> Iterator[Row]:
     """A training step of whole sequences beside torch's layer."""
     for cell, shape, reach in TRAINING:
-        yield compared(measure, "training", cell, shape, "step", reach, *training_pair(cell, shape))
+        works = training_pair(cell, shape)
+        done = training_work(cell, shape)
+        yield compared(measure, "training", cell, shape, "step", reach, *works, done)
 
 
 def lengths(measure: Rounds) -> Iterator[Row]:
@@ -147,9 +165,9 @@ def lengths(measure: Rounds) -> Iterator[Row]:
             train(ours, lambda x, ours=ours, mask=mask: ours(x, mask=mask), x, cotangent),
             train(peer, packed, x, cotangent),
         )
-        # The share of the peak counts the real steps alone.
-        real = float(mask.float().mean())
-        yield compared(measure, "lengths", "lstm", shape, "step, packed", reach, *works, real)
+        # The real steps alone are counted.
+        done = training_work("lstm", shape).times(float(mask.float().mean()))
+        yield compared(measure, "lengths", "lstm", shape, "step, packed", reach, *works, done)
 
 
 def inference(measure: Rounds) -> Iterator[Row]:
@@ -173,7 +191,7 @@ def inference(measure: Rounds) -> Iterator[Row]:
                 reach,
                 work,
                 other,
-                1 / 3,
+                forward_work("lstm", shape),
                 name,
             )
 
@@ -200,7 +218,8 @@ def streaming(measure: Rounds) -> Iterator[Row]:
 
         yield compared(
             rested(measure, "ONNX Runtime"), "streaming", "lstm", shape, "one step",
-            reach, lambda stream=stream, x=x: stream.step(x), peer, 1 / 3, "ONNX Runtime",
+            reach, lambda stream=stream, x=x: stream.step(x), peer, forward_work("lstm", shape),
+            "ONNX Runtime",
         )  # fmt: skip
 
 
@@ -260,7 +279,7 @@ def random_shapes(measure: Rounds, count: int) -> Iterator[Row]:
             continue
         done += 1
         if trains:
-            works, share = training_pair(cell, shape), 1.0
+            works, of_row = training_pair(cell, shape), training_work(cell, shape)
         else:
             x, _ = data(shape)
             ours, peer = pair(cell, shape)
@@ -268,29 +287,43 @@ def random_shapes(measure: Rounds, count: int) -> Iterator[Row]:
                 quietly(lambda ours=ours, x=x: ours(x)),
                 quietly(lambda peer=peer, x=x: peer(x)),
             )
-            share = 1 / 3
+            of_row = forward_work(cell, shape)
         what = "step" if trains else "forward"
-        yield compared(measure, "random", cell, shape, what, 1.0, *works, share)
+        yield compared(measure, "random", cell, shape, what, 1.0, *works, of_row)
 
 
 def compared(
     measure: Rounds, group: str, cell: str, shape: Shape, what: str, reach: float | None,
-    ours: Work, peer: Work, share: float | None = 1.0, name: str = "torch",
+    ours: Work, peer: Work, done: Arithmetic | None, name: str = "torch",
 ) -> Row:  # fmt: skip
-    """Measure a row; ``share`` is the part of a training step's multiply-adds that it does."""
+    """Measure a row, in which so much is ``done``."""
     found = measure.compare(ours, peer)
     low, middle, high = found.quartiles
     ours_ms = found.ours_ms
-    peak = None
-    if share is not None:
+    peak = limit = None
+    if done is not None:
         time.sleep(measure.rest)
-        peak = share * multiply_adds(cell, shape) / (ours_ms * 1e-3) / cpu.peak()
+        multiplying = done.multiply_adds / cpu.peak() * 1e3
+        peak = multiplying / ours_ms
+        limit = middle * ours_ms / (multiplying + done.activations / cpu.activation_peak() * 1e3)
     handover = cpu.handover()
     apart = None if handover is None else handover * 1e9
     return Row(
         group, cell, shape, what, name, ours_ms, found.peer_ms, middle, (low, high), reach, peak,
-        apart,
+        limit, apart,
     )  # fmt: skip
+
+
+def training_work(cell: str, shape: Shape) -> Arithmetic:
+    """Return the arithmetic of a training step; the way back has no activations of its own."""
+    batch, steps, _, units = shape
+    return Arithmetic(multiply_adds(cell, shape), batch * steps * units * ACTIVATIONS[cell])
+
+
+def forward_work(cell: str, shape: Shape) -> Arithmetic:
+    """Return the arithmetic of the way forward alone."""
+    whole = training_work(cell, shape)
+    return replace(whole, multiply_adds=whole.multiply_adds / 3)
 
 
 def built(layer: Any, shape: Shape) -> Any:
@@ -311,7 +344,7 @@ def line(row: Row) -> str:
     shape = ", ".join(map(str, row.shape))
     reach = "" if row.reach is None else f"{row.reach:.2f}"
     peak = "" if row.peak is None else f"{row.peak:.0%}"
-    limit = "" if row.peak is None else f"{row.ratio / row.peak:.2f}"
+    limit = "" if row.limit is None else f"{row.limit:.2f}"
     apart = "" if row.apart_ns is None else f"{row.apart_ns:.0f}"
     spread = "{:.2f}-{:.2f}".format(*row.quartiles)
     return (

@@ -28,6 +28,12 @@ struct BackwardRow {
     const S* share_h;     // (P), the share of h and (H) of c that stays, or null
     const S* share_c;
     const S* share_shown;  // of what grad_shown belongs to: share_h, or null where it is projected
+    bool past_caches;      // whether grad_product is stored so
+
+    // Stores a part of grad_product.
+    void keep(S* to, Vector<S> values, int count) const {
+        past_caches ? store_past_caches(to, values) : store(to, values, count);
+    }
 };
 
 template <class S>
@@ -49,6 +55,15 @@ GATEWISE_INLINE Vector<S> dropout_at(const BackwardRow<S>& row, Index unit, int 
 template <class S>
 GATEWISE_INLINE Path path_on(const BackwardScan<S>& call) {
     return call.state_unwanted && call.layer.time == 1 ? Path::cell : call.path;
+}
+
+// Whether grad_product is stored past the caches: of one cell alone no step reads it.
+template <class S>
+GATEWISE_INLINE bool keeps_past_caches(const BackwardScan<S>& call) {
+    const Layer& layer = call.layer;
+    if (layer.cell != Cell::gru_reset_after || layer.layer_norm || layer.projected) return false;
+    return in_whole_vectors(call.grad_product, layer.units) &&
+           outgrow_caches<S>(layer.batch * layer.time * gradient_row(layer).columns);
 }
 
 // The cotangent's way through the columns of some gates of U: all of them, their diagonals, or
@@ -134,6 +149,7 @@ public:
           states_(has_memory(call.layer.cell) ? 2 : 1),
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
+          past_caches_(keeps_past_caches(call)),
           grad_{{slices_.count, slices_.side_by_side() ? rows_ * width(0) : 0},
                 {slices_.count, slices_.side_by_side() && states_ > 1 ? rows_ * width(1) : 0}},
           real_(slices_.count, rows_),
@@ -147,6 +163,7 @@ public:
                 cell_.pack(member);
                 member.barrier();
                 slices_.run(member, [&](const Place& place) { run_place(place); });
+                if (past_caches_) end_stores_past_caches();
             },
             slices_.patience);
     }
@@ -213,7 +230,7 @@ private:
             upcoming.add(at.c ? at.c : at.h, H);
             if ((!at.c || call_.layer.layer_norm) && at.saved)
                 upcoming.add(at.saved, saved_row(call_.layer).columns);
-            upcoming.add(at.grad_product, columns());
+            if (!past_caches_) upcoming.add(at.grad_product, columns());
             if (at.share_h) upcoming.add(at.share_h, width(0));
             if (at.share_c) upcoming.add(at.share_c, H);
         }
@@ -280,6 +297,7 @@ private:
             .share_h = share_at(call_.options.zoneout[0], row, t),
             .share_c = share_at(call_.options.zoneout[1], row, t),
             .share_shown = share_at(call_.options.zoneout[0], row, t),
+            .past_caches = past_caches_,
         };
     }
 
@@ -289,6 +307,7 @@ private:
     const int states_;
     const Slices slices_;
     const Index rows_;
+    const bool past_caches_;
     const PerThread<S> grad_[2];  // (rows, P), (rows, H), where threads write side by side
     const PerThread<BackwardRow<S>> real_;  // (rows)
     const PerThread<const S*> pointers_;    // (rows)

@@ -235,6 +235,12 @@ double multiply_adds(bool is_double, std::string_view precision, int threads, In
     return done;
 }
 
+double activate(bool is_double, int threads, Index rounds) {
+    double done = 0;
+    with_scalar(is_double, [&]<class S>(S) { done = kernels<S>().activations(threads, rounds); });
+    return done;
+}
+
 std::vector<std::string> available_names() {
     std::vector<std::string> names;
     for (const InstructionSet& set : available()) names.emplace_back(set.name);
@@ -275,6 +281,7 @@ NB_MODULE(_native, module) {
     module.def("random_mask", &random_mask);
     bind_gradients(module);
     module.def("multiply_adds", &multiply_adds);
+    module.def("activations", &activate);
     module.def("handover_seconds", &handover_seconds, nb::call_guard<nb::gil_scoped_release>());
     module.def("keep_freed_memory", &keep_freed_memory,
                "Have the C library keep freed memory; return whether it does.");

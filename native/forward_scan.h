@@ -80,20 +80,15 @@ GATEWISE_INLINE Index depth_of_step(const Forward<S>& call) {
     return (beside ? factors<F>(call.layer.inputs) * numbers<F> : 0) + call.layer.outputs;
 }
 
-// Whether gates and saved are stored past the caches: where they outgrow those before the way back
-// comes to read them, fetching each line only to overwrite it costs more than the step has time
-// for. With layer_norm a step reads some of them again.
+// Whether gates and saved are stored past the caches. With layer_norm a step reads some of them
+// again.
 template <class S>
 GATEWISE_INLINE bool keeps_past_caches(const Forward<S>& call) {
-    constexpr Index many_bytes = 2 * 1024 * 1024;
     const Layer& layer = call.layer;
-    if (call.gates == nullptr || layer.layer_norm || layer.units % lanes<S> != 0) return false;
-    const auto whole = [](const S* data) {
-        return reinterpret_cast<std::uintptr_t>(data) % vector_bytes == 0;
-    };
+    if (call.gates == nullptr || layer.layer_norm) return false;
     const Index row = gates_of(layer.cell) * layer.units + (call.saved ? layer.units : 0);
-    return whole(call.gates) && whole(call.saved) &&
-           layer.batch * layer.time * row * Index(sizeof(S)) > many_bytes;
+    return in_whole_vectors(call.gates, layer.units) && in_whole_vectors(call.saved, layer.units) &&
+           outgrow_caches<S>(layer.batch * layer.time * row);
 }
 
 template <class F, int G, int V>
@@ -254,6 +249,7 @@ private:
     }
     void run_packed(Member member) const {
         slices_.run(member, [&](const Place& place) { run_place(place); });
+        if (past_caches_) end_stores_past_caches();
     }
 
     // As many steps as keep their input products in the second-level cache, and where W does not
@@ -324,7 +320,6 @@ private:
                 if (memory && place.crew.team < team) take_over_c(place, team);
             }
         }
-        if (past_caches_) end_stores_past_caches();
         for (Index row = rows.begin; row < rows.end; ++row) {
             if (memory) move_c(place, call_.final_state[1] + row * units(), c_at(place, row));
             if (place.first())

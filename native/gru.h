@@ -55,8 +55,8 @@ GATEWISE_INLINE GruCotangents<S> differentiate_update(const BackwardRow<S>& at, 
     const Vector<S> grad_h = of_new(at.share_h, whole, unit, count);
     const Vector<S> product_z = grad_h * (load(at.h + unit, count) - n) * slope<S>(gate, z);
     const Vector<S> product_h = grad_h * (S(1) - z) * slope<S>(squash, n);
-    store(at.grad_product + unit, product_z, count);
-    store(at.grad_product + 2 * units + unit, product_h, count);
+    at.keep(at.grad_product + unit, product_z, count);
+    at.keep(at.grad_product + 2 * units + unit, product_h, count);
     store(at.grad_h + unit, with_old(at.share_h, grad_h * z, whole, unit, count), count);
     return {product_z, product_h};
 }
@@ -86,7 +86,7 @@ GATEWISE_INLINE void differentiate_reset(const BackwardRow<S>& at, Index units, 
     const GruCotangents<S> grad = differentiate_update(at, units, unit, count, squash, gate);
     const Vector<S> r = load(at.gates + units + unit, count);
     const Vector<S> product_r = grad.product_h * load(at.saved + unit, count) * slope<S>(gate, r);
-    store(at.grad_product + units + unit, product_r, count);
+    at.keep(at.grad_product + units + unit, product_r, count);
     store(recurrent + unit, grad.product_z, count);
     store(recurrent + units + unit, product_r, count);
     store(recurrent + 2 * units + unit, grad.product_h * r, count);

@@ -325,6 +325,8 @@ struct Kernels {
     void (*rmsprop)(const Rmsprop<S>&);
     void (*random_mask)(const RandomMask<S>&);
     bool (*finite)(const Finite<S>&);  // whether there is none
+    // Does nothing but tanh and sigmoid in this many threads, and returns their number.
+    double (*activations)(int threads, Index rounds);
 
     void (*trace_step)(const Passes<S>&, const TraceStep<S>&);
     void (*trace_gradient)(const TraceGradient<S>&);

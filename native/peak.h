@@ -1,7 +1,9 @@
-// The machine's own limit, to hold the kernels against: multiply-adds that wait for nothing.
+// The machine's own limit, to hold the kernels against: multiply-adds and activations that wait for
+// nothing.
 
 #pragma once
 
+#include "activations.h"
 #include "pairs.h"
 #include "threads.h"
 
@@ -37,6 +39,29 @@ double multiply_adds_of(int threads, Index rounds) {
         if (member.index == 0) team = member.team;
     });
     return double(rounds) * chains * lanes<S> * numbers<F> * team;
+}
+
+// The same with an activation after the other, of a few vectors in the nearest cache; returns their
+// number.
+template <class S>
+double activations_of(int threads, Index rounds) {
+    constexpr Index pairs = 32;
+    const PerThread<S> values(threads, 2 * pairs * lanes<S>);
+    int team = 1;
+    parallel(threads, [&](Member member) {
+        S* const mine = values[member.index];
+        for (Index at = 0; at < 2 * pairs; ++at) store(mine + at * lanes<S>, broadcast(S(at)));
+        for (Index round = 0; round < rounds; ++round) {
+            for (Index at = 0; at < 2 * pairs; at += 2) {
+                S* const first = mine + at * lanes<S>;
+                S* const second = first + lanes<S>;
+                store(first, activate<S>(Activation::tanh, load(first)));
+                store(second, activate<S>(Activation::sigmoid, load(second)));
+            }
+        }
+        if (member.index == 0) team = member.team;
+    });
+    return double(rounds) * 2 * pairs * lanes<S> * team;
 }
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -55,6 +55,20 @@ GATEWISE_INLINE SavedRow saved_row(const Layer& layer) {
     return {H, H + columns, cell, statistics, statistics + 16};
 }
 
+// Whether so many numbers outgrow the caches before anybody comes to read them. Fetching each line
+// only to overwrite it then costs more than a step has time for.
+template <class S>
+GATEWISE_INLINE bool outgrow_caches(Index numbers) {
+    constexpr Index many_bytes = 2 * 1024 * 1024;
+    return numbers * Index(sizeof(S)) > many_bytes;
+}
+
+// Whether rows of so many numbers that begin there are whole vectors each.
+template <class S>
+GATEWISE_INLINE bool in_whole_vectors(const S* data, Index row) {
+    return reinterpret_cast<std::uintptr_t>(data) % vector_bytes == 0 && row % lanes<S> == 0;
+}
+
 // The time index of a processing step.
 GATEWISE_INLINE Index time_at(const Layer& layer, Index step) {
     return layer.reverse ? layer.time - 1 - step : step;
@@ -179,12 +193,14 @@ struct Slices {
 GATEWISE_INLINE Slices slices_of(const Layer& layer, bool may_meet) {
     constexpr double worth_meeting = 1 << 13;  // multiply-adds of each thread in one step
     constexpr Index fewest_units = 32;         // of each thread
+    constexpr Index near_bytes = 1536 * 1024;
     const double gates = double(gates_of(layer.cell) * layer.units);
     const double work =
         double(layer.batch) * double(layer.time) * gates * double(layer.inputs + layer.outputs);
     const int by_rows = useful_threads(layer.threads, layer.batch, work);
     const int crew = useful_threads(layer.threads, layer.units / fewest_units, work);
-    const bool near = gates * double(layer.outputs) * sizeof(float) <= double(far_bytes);
+    // Rows that a thread must have lest it wait for U, which it reads alone where it meets nobody.
+    const bool near = gates * double(layer.outputs) * sizeof(float) <= double(near_bytes);
     const bool few_rows = layer.batch < crew * (near ? 4 : 12);
     const double step = double(layer.batch) * gates * double(layer.outputs) / crew;
     if (may_meet && crew > 1 && few_rows && step >= worth_meeting)

@@ -41,6 +41,7 @@ constexpr Kernels<S> table = {
     .rmsprop = rmsprop,
     .random_mask = random_mask,
     .finite = finite,
+    .activations = activations_of<S>,
     .trace_step = trace_step<S>,
     .trace_gradient = trace_gradient,
     .trace_chunk = trace_chunk<S>,

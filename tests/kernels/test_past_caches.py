@@ -1,4 +1,4 @@
-"""Gates that outgrow the caches are stored past them, with the bits that ordinary stores leave."""
+"""What outgrows the caches is stored past them, with the bits that ordinary stores leave."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gatewise.kernels import cpu
 
 pytestmark = pytest.mark.skipif(not cpu.available(), reason=cpu.unavailable_reason())
 
-MANY_BYTES = 2 * 1024 * 1024  # of gates: `keeps_past_caches` in native/forward_scan.h
+MANY_BYTES = 2 * 1024 * 1024  # of gates: `outgrow_caches` in native/scan.h
 FEW_ROWS = 4
 SPECIFICATIONS = [
     Specification("lstm"),
@@ -46,6 +46,7 @@ def test_rows_have_the_bits_of_fewer_rows(
     x = torch.randn(batch, time, inputs, dtype=dtype)
     states = [torch.randn(batch, units, dtype=dtype) for _ in STATES[specification.cell]]
     mask = torch.rand(batch, time) < 0.7 if masked else None
+    cotangent = torch.randn(batch, time, units, dtype=dtype)
 
     def run(rows: slice) -> list[Tensor]:
         state = [part[rows] for part in states]
@@ -53,7 +54,11 @@ def test_rows_have_the_bits_of_fewer_rows(
         outputs, final, gates, saved = cpu.forward(
             x[rows], weights, state, some, NO_NOISE, specification, True
         )
-        return [outputs, gates, saved, *final]
+        product, grad_state, _ = cpu.backward_scan(
+            cotangent[rows], [None] * len(state), outputs, gates, saved, weights, state, some,
+            NO_NOISE, specification, None, "full", False,
+        )  # fmt: skip
+        return [outputs, gates, saved, *final, product, *grad_state]
 
     whole = run(slice(batch))
     for begin in range(0, batch, FEW_ROWS):

@@ -17,6 +17,7 @@ from torch import Tensor
 from gatewise.cells import NO_NOISE, Noise, Specification, Weights
 from gatewise.kernels.native import (
     DTYPES,
+    activation_peak,
     all_finite,
     available,
     available_isas,
@@ -35,6 +36,7 @@ __all__ = [
     "DTYPES",
     "Gradients",
     "Stream",
+    "activation_peak",
     "all_finite",
     "available",
     "available_isas",

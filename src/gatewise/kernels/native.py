@@ -9,7 +9,7 @@ environment leaves glibc as it is; nothing is done with other C libraries.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from time import perf_counter
@@ -124,12 +124,22 @@ def compiled() -> ModuleType:
 
 def peak(dtype: torch.dtype = torch.float32, precision: str = "float32") -> float:
     """Measure the multiply-adds a second that all of torch's threads can do: the kernels' limit."""
-    assert _native is not None, _reason
-    arguments = (dtype == torch.float64, precision, torch.get_num_threads(), 1_000_000)
+    module, is_double = compiled(), dtype == torch.float64
+    return _rate(lambda threads: module.multiply_adds(is_double, precision, threads, 1_000_000))
+
+
+def activation_peak(dtype: torch.dtype = torch.float32) -> float:
+    """Measure the activations a second that all of torch's threads can do, tanh and sigmoid."""
+    module, is_double = compiled(), dtype == torch.float64
+    return _rate(lambda threads: module.activations(is_double, threads, 10_000))
+
+
+def _rate(work: Callable[[int], float]) -> float:
+    """Return how much torch's threads do in a second of what ``work(threads)`` counts."""
     rates = []
     for _ in range(5):
         began = perf_counter()
-        rates.append(_native.multiply_adds(*arguments) / (perf_counter() - began))
+        rates.append(work(torch.get_num_threads()) / (perf_counter() - began))
     return max(rates)
 
 
