@@ -10,9 +10,8 @@ that the same threads do when they do nothing else, measured beside each row, an
 to the peer of a machine that did these and then the activations at their own rate, measured so too,
 and nothing else: no copies, no waits, no Python. "apart" is the nanoseconds that a line of memory
 took from one thread to another and back after the row: the host of a virtual machine moves its
-processors.
-"reach" is the ratio aimed at; in the group "no cliff" the peer is our own plain layer and the reach
-is the most that its time may be multiplied by.
+processors. "reach" is the ratio aimed at; in the group "no cliff" the peer is our own plain layer
+and the reach is the most that its time may be multiplied by.
 """
 
 from __future__ import annotations

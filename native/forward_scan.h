@@ -51,6 +51,9 @@ struct ForwardCall {
 template <class F>
 using ForwardOf = typename ForwardCall<F>::Type;
 
+// A matrix of more bytes than this does not stay in the second-level cache from step to step.
+inline constexpr Index far_bytes = 640 * 1024;
+
 // Whether x and h may be one row of a product.
 template <class F>
 inline constexpr bool joins = true;

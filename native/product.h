@@ -23,9 +23,6 @@ struct Rows {
     Index depth_before = 0;
 };
 
-// A matrix of more bytes than this does not stay in the second-level cache from step to step.
-inline constexpr Index far_bytes = 640 * 1024;
-
 // The rows whose sums over C vectors fit the registers.
 template <int C>
 inline constexpr int most_rows = accumulators / C > 8 ? 8 : accumulators / C;

@@ -193,13 +193,12 @@ struct Slices {
 GATEWISE_INLINE Slices slices_of(const Layer& layer, bool may_meet) {
     constexpr double worth_meeting = 1 << 13;  // multiply-adds of each thread in one step
     constexpr Index fewest_units = 32;         // of each thread
-    constexpr Index near_bytes = 1536 * 1024;
+    constexpr Index near_bytes = 1536 * 1024;  // of a U that a few rows keep a thread busy with
     const double gates = double(gates_of(layer.cell) * layer.units);
     const double work =
         double(layer.batch) * double(layer.time) * gates * double(layer.inputs + layer.outputs);
     const int by_rows = useful_threads(layer.threads, layer.batch, work);
     const int crew = useful_threads(layer.threads, layer.units / fewest_units, work);
-    // Rows that a thread must have lest it wait for U, which it reads alone where it meets nobody.
     const bool near = gates * double(layer.outputs) * sizeof(float) <= double(near_bytes);
     const bool few_rows = layer.batch < crew * (near ? 4 : 12);
     const double step = double(layer.batch) * gates * double(layer.outputs) / crew;

@@ -75,6 +75,8 @@ def test_recurrent(tmp_path: Path):
     assert content["peak_multiply_adds_per_second"] > 0
     assert sum(row["group"] == "random" for row in content["rows"]) == 2
     assert all(row["ours_ms"] > 0 and row["ratio"] > 0 for row in content["rows"])
+    # The activations are a part of what limits the ratio.
+    assert all(0 < row["limit"] < 0.999 * row["ratio"] / row["peak"] for row in content["rows"])
     assert len(printed) == 1 + len(content["rows"]) + 1
     assert printed[-1].startswith("2 random shapes: geometric mean")
 

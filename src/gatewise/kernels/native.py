@@ -150,10 +150,10 @@ def handover() -> float | None:
     other: some 0.1 microseconds where their processors share a cache, several times that where not.
     On a virtual machine it changes as the host moves its processors.
     """
-    assert _native is not None, _reason
+    module = compiled()
     if torch.get_num_threads() < 2:
         return None
-    return min(_native.handover_seconds(2_000) for _ in range(5)) or None
+    return min(module.handover_seconds(2_000) for _ in range(5)) or None
 
 
 def is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
