@@ -223,10 +223,7 @@ private:
             if (!is_real(call_.mask, call_.layer, row, t)) continue;
             const BackwardRow<S> at = row_at(place, row, step, row * call_.layer.time + t);
             upcoming.add(at.gates, gates_ * H);
-            if (call_.grad_outputs) {
-                upcoming.add(call_.grad_outputs + (row * call_.layer.time + t) * width(0),
-                             width(0));
-            }
+            if (call_.grad_outputs.data) upcoming.add(grad_output(row, t), width(0));
             upcoming.add(at.c ? at.c : at.h, H);
             if ((!at.c || call_.layer.layer_norm) && at.saved)
                 upcoming.add(at.saved, saved_row(call_.layer).columns);
@@ -243,7 +240,7 @@ private:
         Index count = 0;
         place.each_row([&](Index row) {
             const Index at = row * call_.layer.time + t;
-            receive(place, row, at);
+            receive(place, row, t);
             if (is_real(call_.mask, call_.layer, row, t)) {
                 real[count++] = row_at(place, row, step, at);
                 return;
@@ -262,18 +259,24 @@ private:
                             {real, count, scale, passes_on, pointers_[place.own], &upcoming});
     }
 
+    const S* grad_output(Index row, Index t) const {
+        const Sequence<S>& grad = call_.grad_outputs;
+        return grad.data + row * grad.batch_stride + t * grad.time_stride;
+    }
+
     // Adds what the step's own output receives, and measures.
-    void receive(const Place& place, Index row, Index at) const {
-        if (call_.grad_outputs) {
+    void receive(const Place& place, Index row, Index t) const {
+        if (call_.grad_outputs.data) {
             S* const grad = grad_at(place, 0, row);
-            const S* const from = call_.grad_outputs + at * width(0);
+            const S* const from = grad_output(row, t);
             for_vectors<S>(own(place, 0), [&](Index unit, int width) {
                 store(grad + unit, load(grad + unit, width) + load(from + unit, width), width);
             });
         }
         if (!call_.norms) return;
         for (int state = 0; state < states_; ++state) {
-            call_.norms[at * states_ + state] = norm(grad_at(place, state, row), width(state));
+            call_.norms[(row * call_.layer.time + t) * states_ + state] =
+                norm(grad_at(place, state, row), width(state));
         }
     }
 

@@ -79,7 +79,7 @@ void forward(bool is_double, const Layer& layer, const SequenceArgument& x, cons
     });
 }
 
-void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
+void backward_scan(bool is_double, const Layer& layer, const SequenceArgument& grad_outputs,
                    const StateArgument& grad_final, Address outputs, Address gates, Address saved,
                    const MatrixArgument& U, const StateArgument& state, Address mask,
                    Address dropout, Address scale, std::string_view path, Address grad_product,
@@ -89,7 +89,7 @@ void backward_scan(bool is_double, const Layer& layer, Address grad_outputs,
     with_scalar(is_double, [&]<class S>(S) {
         passes<S>(layer).backward_scan(
             {layer,
-             at<const S>(grad_outputs),
+             sequence<S>(grad_outputs),
              {at<const S>(std::get<0>(grad_final)), at<const S>(std::get<1>(grad_final))},
              at<const S>(outputs),
              at<const S>(gates),

@@ -7,29 +7,26 @@
 
 #include "gain_sums.h"
 #include "peephole_gradient.h"
+#include "weight_products.h"
 
 namespace gatewise::GATEWISE_ISA {
 
-// What of a step its cotangents are multiplied by: nothing, the h that its recurrent product saw
-// (d h), that h times the reset gate, or what its projection multiplied.
-enum class Seen { nothing, state, reset_state, shown };
+// The left sides of a block of steps: a strip for each vector of their columns, with all steps of
+// these. A product takes a few columns at a time, and these it reads from end to end; in a row for
+// each step they would lie in another page at every step.
+template <class F>
+struct Strips {
+    F* data;  // aligned to a vector, size(columns, steps) factors
+    Index steps;
 
-// One product left^T right, summed over steps; `right` is a part of the rows of grad_product. The
-// left side is x, a one whose result is the bias's gradient, and what was seen, side by side, each
-// of them if it is asked for.
-struct WeightProduct {
-    bool with_input;
-    bool with_bias[2];  // of x W, and of h U where that has its own
-    Seen seen;
-    Range right;       // columns of a row of grad_product
-    bool times_reset;  // the right side is a candidate's, multiplied by r
-    Index origin = 0;  // the column of a row of grad_product that is column 0 of the result
-
-    bool with_one() const { return with_bias[0] || with_bias[1]; }
+    // There is room for a step more: at an even distance a step's lines would share a place in the
+    // caches.
+    static Index strip_size(Index steps) { return (steps + 1) * lanes<F>; }
+    static Index size(Index columns, Index steps) {
+        return (columns + lanes<F> - 1) / lanes<F> * strip_size(steps);
+    }
+    Index strip_size() const { return strip_size(steps); }
 };
-
-// Whether a row of results may be a row of both biases, or each goes to one place.
-enum class Homes { shared, single };
 
 template <class S>
 class TraceChunkLoop;
@@ -42,29 +39,25 @@ class WeightGradientSums {
 public:
     explicit WeightGradientSums(const WeightGradient<S>& call, Homes homes = Homes::shared)
         : call_(call),
-          gates_(gates_of(call.layer.cell)),
+          products_(call, homes),
           groups_(call.reduce == Reduce::all      ? 1
                   : call.reduce == Reduce::sample ? call.layer.batch
                                                   : call.layer.time),
+          far_sums_(most_sums(threads()) * Index(sizeof(S)) > 512 * 1024),
           steps_(call.layer.batch * call.layer.time),
           group_ends_(groups_) {
-        list_products(homes);
         list_steps();
     }
 
     void run() const {
         parallel(threads(), [&](Member member) {
             // A few results are shared out by their columns, many (samples, steps) as wholes.
-            const Index parts = groups_ >= member.team ? 1 : member.team;
+            const int parts = groups_ >= member.team ? 1 : member.team;
             const Workplace workplace(*this, parts);
             for (Index task = member.index; task < groups_ * parts; task += member.team) {
-                const Index group = task / parts;
-                for (int product = 0; product < products_count_; ++product) {
-                    // Each begins with another member, so that none has all the larger shares.
-                    const Member member = {int((task + product) % parts), int(parts)};
-                    run_product(products_[product], group, member, workplace);
-                }
-                if (call_.layer.layer_norm) sum_gains(group, Member{int(task % parts), int(parts)});
+                const Member part = {int(task % parts), parts};
+                run_group(task / parts, part, workplace);
+                if (call_.layer.layer_norm) sum_gains(task / parts, part);
             }
         });
     }
@@ -73,23 +66,19 @@ private:
     using Panel = Packed<F, 1, plain_vectors>;
     using Results = Packed<S, 1, plain_vectors>;
     static constexpr Index most_factors =
-        32 * 1024 / (plain_vectors * vector_bytes);  // one panel fills the first-level cache
+        24 * 1024 / (plain_vectors * vector_bytes);  // a panel and a strip fit in 32 KB of cache
     static constexpr Index depth = most_factors * numbers<F>;  // steps of a block
+    // So many columns of the left sides at a time stay in the second-level cache while the panels
+    // pass.
+    static constexpr Index most_rows_at_once = 512 * 1024 / (most_factors * Index(sizeof(F)));
 
-    Index units() const { return call_.layer.units; }
-    Index width() const { return call_.layer.outputs; }  // of h
-    Index columns() const { return gates_ * units(); }
-    Index most_columns() const { return larger(columns(), width()); }
-    Index most_results() const { return larger(call_.layer.inputs + 1 + width(), units()); }
+    Index columns() const { return gates_of(call_.layer.cell) * call_.layer.units; }
+    static Index tiles_of(Index columns) {
+        return (columns + Panel::tile_units - 1) / Panel::tile_units;
+    }
     // A step's row of grad_product.
     const S* row(Index step) const {
         return call_.grad_product + step * gradient_row(call_.layer).columns;
-    }
-    // An odd number of cache lines, so that the steps of one column spread over the sets of the
-    // cache.
-    static Index odd_lines(Index count) {
-        constexpr Index line = 64 / sizeof(S);
-        return ((count + line - 1) / line | 1) * line;
     }
 
     // Some steps (b T + t) of a sum.
@@ -98,71 +87,55 @@ private:
         Index count;
     };
 
+    // Where the left sides of one step come from. What is null is no factor.
+    struct Left {
+        const S *x, *h, *shown;
+        const S *dropout, *reset;  // of h
+    };
+
+    // What of a block is computed at a time: some rows of a product's results, in a tile's columns.
+    struct Turn {
+        int product;
+        Range rows, columns;
+        const F* const* left;  // (rows): where their left columns begin
+        S* sums;               // (rows, columns of the tile)
+        Index sums_count;
+    };
+
     // The memory of one thread: a block of steps of both sides, and the results of its columns.
     struct Workplace {
-        Workplace(const WeightGradientSums& sums, Index parts)
-            : left_stride(odd_lines(sums.most_results())),
-              left(most_factors * left_stride + lanes<F>),
+        Workplace(const WeightGradientSums& call, int parts)
+            : left_memory(call.most_left(call.products_.left())),
+              left{left_memory.data(), most_factors},
+              sides(depth),
               right(Panel::size(depth, Panel::tile_units)),
-              results(Results::size(sums.most_results(), most_columns(sums, parts))),
-              pointers(sums.most_results()),
-              lines(Upcoming::most_lines(
-                  5 * depth, larger(Panel::tile_units, sums.most_results()) * Index(sizeof(S)))) {
-            for (Index row = 0; row < sums.most_results(); ++row)
-                pointers.data()[row] = left.data() + row;
-        }
-        static Index most_columns(const WeightGradientSums& sums, Index parts) {
-            const Index tiles = (sums.most_columns() + Panel::tile_units - 1) / Panel::tile_units;
-            return (tiles + parts - 1) / parts * Panel::tile_units;
+              sums(call.most_sums(parts)),
+              turns(call.most_turns(parts)),
+              columns(call.most_columns()),
+              lines(call.most_lines()) {
+            const F** to = columns.data();
+            for (int product = 0; product < call.products_.count(); ++product)
+                to = call.list_columns(call.products_[product].left, call.products_.left(), left,
+                                       to);
         }
 
-        const Index left_stride;
-        const Buffer<F> left;             // (factors, left_stride)
+        const Buffer<F> left_memory;
+        const Strips<F> left;
+        const Buffer<Left> sides;         // (steps)
         const Buffer<F> right;            // a panel of one tile of columns
-        const Buffer<S> results;          // (results, columns of the tile) for each tile of columns
-        const Buffer<const F*> pointers;  // (results): where each one's row begins in `left`
-        const Buffer<const char*> lines;  // of what the next panel is made of
+        const Buffer<S> sums;             // of all turns
+        const Buffer<Turn> turns;         // of a block
+        const Buffer<const F*> columns;   // (results of all products): where the left columns
+                                          // that they are sums of begin in `left`
+        const Buffer<const char*> lines;  // of what the next turn takes
     };
 
     int threads() const {
         const double steps = double(call_.layer.batch) * double(call_.layer.time);
-        const Index parts =
-            larger(groups_, (columns() + Panel::tile_units - 1) / Panel::tile_units);
-        return useful_threads(call_.layer.threads, parts,
-                              steps * double(columns()) * double(call_.layer.inputs + width()));
-    }
-
-    void list_products(Homes homes) {
-        const bool bias = call_.grad_bias != nullptr;
-        const GradientRow row = gradient_row(call_.layer);
-        const Range gates = {0, columns()}, update_and_reset = {0, 2 * units()};
-        const Range candidate = {2 * units(), columns()};
-        const auto add = [&](WeightProduct product) { products_[products_count_++] = product; };
-        const auto add_whole = [&](bool with_input, Seen seen, Index first, Index count) {
-            add({with_input, {false, false}, seen, {first, first + count}, false, first});
-        };
-        if (call_.layer.projected) add_whole(false, Seen::shown, row.hidden, width());
-        if (call_.layer.layer_norm) {
-            add_whole(true, Seen::nothing, row.input, columns());
-            return add_whole(false, Seen::state, row.recurrent, columns());
-        }
-        switch (call_.layer.cell) {
-            case Cell::lstm:
-            case Cell::cifg:
-            case Cell::simple_rnn: return add({true, {bias, false}, Seen::state, gates, false});
-            case Cell::gru_reset_after:
-                if (homes == Homes::shared) {
-                    add({true, {bias, bias}, Seen::state, update_and_reset, false});
-                    add({true, {bias, false}, Seen::nothing, candidate, false});
-                } else {
-                    add({true, {bias, false}, Seen::nothing, gates, false});
-                    add({false, {false, bias}, Seen::state, update_and_reset, false});
-                }
-                return add({false, {false, bias}, Seen::state, candidate, true});
-            case Cell::gru_reset_before:
-                add({true, {bias, false}, Seen::state, update_and_reset, false});
-                return add({true, {bias, false}, Seen::reset_state, candidate, false});
-        }
+        const Index parts = larger(groups_, tiles_of(columns()));
+        return useful_threads(
+            call_.layer.threads, parts,
+            steps * double(columns()) * double(call_.layer.inputs + call_.layer.outputs));
     }
 
     // The real steps (b T + t) of each group, one group after the other.
@@ -185,36 +158,120 @@ private:
         }
     }
 
-    // One group's product, for this member's share of the column tiles.
-    void run_product(const WeightProduct& product, Index group, Member member,
-                     const Workplace& workplace) const {
-        const auto [first, end] = product.right;
-        const Range tiles =
-            share(member, (end - first + Panel::tile_units - 1) / Panel::tile_units);
-        const Range columns = {first + tiles.begin * Panel::tile_units,
-                               smaller(end, first + tiles.end * Panel::tile_units)};
-        if (columns.begin >= columns.end) return;
-        const Index results = results_of(product);
-        clear(workplace.results.data(), Results::size(results, columns.end - columns.begin));
-        const Index* const steps = steps_.data();
+    // The columns of these parts, each of which begins with a strip of its own.
+    Index most_left(LeftParts parts) const {
+        Index size = 0;
+        for (const LeftPart part : all_left_parts) {
+            if (parts.has(part)) size += Strips<F>::size(products_.width(part), most_factors);
+        }
+        return size;
+    }
+
+    // Where each column of `parts` begins, in the strips of `all`; returns the end of the list.
+    const F** list_columns(LeftParts parts, LeftParts all, const Strips<F>& strips,
+                           const F** to) const {
+        const F* strip = strips.data;
+        for (const LeftPart part : all_left_parts) {
+            if (!all.has(part)) continue;
+            const Index width = products_.width(part);
+            for (Index column = 0; parts.has(part) && column < width; ++column)
+                *to++ = strip + column / lanes<F> * strips.strip_size() + column % lanes<F>;
+            strip += Strips<F>::size(width, strips.steps);
+        }
+        return to;
+    }
+
+    // What of a product's right side is a thread's at most, and what comes of it.
+    Index most_tiles(const WeightProduct& product, int parts) const {
+        return (tiles_of(product.right.end - product.right.begin) + parts - 1) / parts;
+    }
+    Index most_sums(int parts) const {
+        return sum_over_products([&](const WeightProduct& product) {
+            return Results::size(products_.results(product.left),
+                                 most_tiles(product, parts) * Panel::tile_units);
+        });
+    }
+    Index most_turns(int parts) const {
+        return sum_over_products([&](const WeightProduct& product) {
+            return times_of(products_.results(product.left)) * most_tiles(product, parts);
+        });
+    }
+    Index most_columns() const {
+        return sum_over_products(
+            [&](const WeightProduct& product) { return products_.results(product.left); });
+    }
+    // The lines of memory of a turn: its right side and its sums, and before a block the left side.
+    Index most_lines() const {
+        const Index line = Index(sizeof(S)), tile = Panel::tile_units;
+        const Layer& layer = call_.layer;
+        return Upcoming::most_lines(2 * depth, tile * line) +
+               Upcoming::most_lines(1, most_rows_at_once * tile * line) +
+               Upcoming::most_lines(depth, layer.inputs * line) +
+               Upcoming::most_lines(3 * depth, larger(layer.outputs, layer.units) * line);
+    }
+    template <class Of>
+    Index sum_over_products(const Of& of) const {
+        Index sum = 0;
+        for (int product = 0; product < products_.count(); ++product) sum += of(products_[product]);
+        return sum;
+    }
+
+    // In how many parts a product's rows of results are taken.
+    static Index times_of(Index results) {
+        return (results + most_rows_at_once - 1) / most_rows_at_once;
+    }
+
+    // One group's sums, for this member's share of the column tiles.
+    void run_group(Index group, Member member, const Workplace& workplace) const {
+        const Turn* const turns = workplace.turns.data();
+        const Index count = list_turns(member, workplace);
+        if (count == 0) return;
         const Index last_step = group_ends_.data()[group];
         for (Index step = group == 0 ? 0 : group_ends_.data()[group - 1]; step < last_step;
              step += depth) {
             const Index after = smaller(last_step, step + depth);
-            const Block block = {steps + step, after - step};
-            const Block next = {steps + after, smaller(depth, last_step - after)};
-            add_block(product, columns, block, next, workplace);
+            const Block block = {steps_.data() + step, after - step};
+            const Block next = {steps_.data() + after, smaller(depth, last_step - after)};
+            add_block(turns, count, block, next, workplace);
         }
-        const Results whole = {nullptr, results, columns.end - columns.begin};
-        for (Index tile = 0; tile < whole.tiles(); ++tile) {
-            const Index column = columns.begin + whole.first_unit(tile);
-            const Index width = whole.vectors(tile) * lanes<S>;
-            const S* from = workplace.results.data() + whole.first_unit(tile) * results;
-            const Index count = smaller(width, columns.end - column);
-            for (Index row = 0; row < results; ++row, from += width) {
-                write_result(product, group, row, column, from, count);
+        for (Index turn = 0; turn < count; ++turn) write_results(turns[turn], group);
+    }
+
+    // The turns of this member's share of every product, in order; returns their number.
+    Index list_turns(Member member, const Workplace& workplace) const {
+        Turn* turn = workplace.turns.data();
+        S* sums = workplace.sums.data();
+        const F* const* left = workplace.columns.data();
+        for (int number = 0; number < products_.count(); ++number) {
+            const WeightProduct& product = products_[number];
+            const auto [first, end] = product.right;
+            // Each begins with another member, so that none has all the larger shares.
+            const Member part = {(member.index + number) % member.team, member.team};
+            const Range tiles = share(part, tiles_of(end - first));
+            const Index results = products_.results(product.left), times = times_of(results);
+            for (Index time = 0; time < times; ++time) {
+                const Range rows = {results * time / times, results * (time + 1) / times};
+                for (Index tile = tiles.begin; tile < tiles.end; ++tile, ++turn) {
+                    const Index column = first + tile * Panel::tile_units;
+                    const Range columns = {column, smaller(end, column + Panel::tile_units)};
+                    const Index width = (columns.end - column + lanes<S> - 1) / lanes<S> * lanes<S>;
+                    const Index count = (rows.end - rows.begin) * width;
+                    *turn = {number, rows, columns, left + rows.begin, sums, count};
+                    clear(sums, count);
+                    sums += count;
+                }
             }
+            left += results;
         }
+        return turn - workplace.turns.data();
+    }
+
+    void write_results(const Turn& turn, Index group) const {
+        const Index column = turn.columns.begin, count = turn.columns.end - column;
+        const Index width = turn.sums_count / (turn.rows.end - turn.rows.begin);
+        const S* from = turn.sums;
+        for (Index row = turn.rows.begin; row < turn.rows.end; ++row, from += width)
+            products_.write(products_[turn.product], group, row, column, from, count);
     }
 
     // One group's gradients of b and of the gains, for this member's share of their columns.
@@ -229,29 +286,29 @@ private:
         }
     }
 
-    // What the left side of a block is made of.
-    void announce_left(const WeightProduct& product, Block block, Upcoming& upcoming) const {
+    // What the left sides of a block are made of.
+    void announce_left(Block block, Upcoming& upcoming) const {
+        const LeftParts parts = products_.left();
         for (Index place = 0; place < block.count; ++place) {
             const Index step = block.steps[place];
-            if (product.with_input) upcoming.add(x_at(step), call_.layer.inputs);
-            if (product.seen == Seen::shown) {
-                upcoming.add(shown(step), units());
-            } else if (product.seen != Seen::nothing) {
-                upcoming.add(h_before(step), width());
-            }
-            if (product.seen == Seen::reset_state) upcoming.add(reset_at(step), units());
+            if (parts.has(LeftPart::input)) upcoming.add(x_at(step), call_.layer.inputs);
+            if (parts.has(LeftPart::shown)) upcoming.add(shown(step), call_.layer.units);
+            if (parts.has(LeftPart::state) || parts.has(LeftPart::reset_state))
+                upcoming.add(h_before(step), call_.layer.outputs);
+            if (parts.has(LeftPart::reset_state)) upcoming.add(reset_at(step), call_.layer.units);
         }
     }
 
-    // The same of some columns of its right side.
-    void announce_right(const WeightProduct& product, Range columns, Block block,
-                        Upcoming& upcoming) const {
-        const Index width = columns.end - columns.begin;
+    // The same of a turn's right side, and its sums where the nearer caches do not hold them.
+    void announce_turn(const Turn& turn, Block block, Upcoming& upcoming) const {
+        const Index width = turn.columns.end - turn.columns.begin;
         for (Index place = 0; place < block.count; ++place) {
-            const Right side = right_of(product, columns.begin, block.steps[place]);
+            const Right side =
+                right_of(products_[turn.product], turn.columns.begin, block.steps[place]);
             upcoming.add(side.grad, width);
             if (side.reset) upcoming.add(side.reset, width);
         }
+        if (far_sums_) upcoming.add(turn.sums, turn.sums_count);
     }
 
     const S* x_at(Index step) const {
@@ -259,94 +316,58 @@ private:
                step % call_.layer.time * call_.x.time_stride;
     }
 
-    const S* reset_at(Index step) const { return call_.gates + step * columns() + units(); }
+    const S* reset_at(Index step) const {
+        return call_.gates + step * columns() + call_.layer.units;
+    }
 
     const S* h_before(Index step) const {
         const Index row = step / call_.layer.time, t = step % call_.layer.time;
-        if (t == time_at(call_.layer, 0)) return call_.state + row * width();
-        return call_.outputs + (step + (call_.layer.reverse ? 1 : -1)) * width();
+        if (t == time_at(call_.layer, 0)) return call_.state + row * call_.layer.outputs;
+        return call_.outputs + (step + (call_.layer.reverse ? 1 : -1)) * call_.layer.outputs;
     }
 
     // What a step's projection multiplied.
     const S* shown(Index step) const { return row(step) + gradient_row(call_.layer).shown; }
 
-    Index results_of(const WeightProduct& product) const {
-        return (product.with_input ? call_.layer.inputs : 0) + (product.with_one() ? 1 : 0) +
-               (product.seen == Seen::nothing ? 0
-                : product.seen == Seen::shown ? units()
-                                              : width());
-    }
-
-    // Where row `row` of a product's results goes: to a row of W's gradient, the bias's row `bias`,
-    // or a row of U's or the projection's.
-    S* home(const WeightProduct& product, Index group, Index row, Index bias) const {
-        const Index inputs = product.with_input ? call_.layer.inputs : 0;
-        if (row < inputs) return call_.grad_W + (group * inputs + row) * columns();
-        row -= inputs;
-        if (product.with_one() && row == 0) {
-            const Index rows = call_.layer.cell == Cell::gru_reset_after ? 2 : 1;
-            return call_.grad_bias + (group * rows + bias) * columns();
-        }
-        row -= product.with_one() ? 1 : 0;
-        if (product.seen == Seen::shown)
-            return call_.grad_projection + (group * units() + row) * width();
-        return call_.grad_U + (group * width() + row) * columns();
-    }
-
-    void write_result(const WeightProduct& product, Index group, Index row, Index column,
-                      const S* from, Index count) const {
-        const bool both = product.with_bias[0] && product.with_bias[1];
-        const Index first = product.with_bias[0] || !product.with_one() ? 0 : 1;
-        S* const to = home(product, group, row, first) + column - product.origin;
-        copy(to, from, count);
-        const bool is_one = row == (product.with_input ? call_.layer.inputs : 0);
-        if (both && is_one) copy(to + columns(), from, count);
-    }
-
-    void add_block(const WeightProduct& product, Range columns, Block block, Block next,
+    void add_block(const Turn* turns, Index count, Block block, Block next,
                    const Workplace& workplace) const {
-        const Index results = results_of(product);
-        for_factors(
-            block, [&](Index step) { return left_of(product, step); },
-            [&](Index place, const auto& factor) {
-                fill_left(product, workplace.left.data() + place * workplace.left_stride, factor);
-            });
-        const Rows<F> rows = {workplace.pointers.data(), results, workplace.left_stride};
-        const auto tile_from = [&](Index first) {
-            return Range{first, smaller(columns.end, first + Panel::tile_units)};
-        };
+        fill_left(products_.left(), block, workplace.sides.data(), workplace.left);
         // One panel after the other in the same memory, which stays in the nearest cache. Meanwhile
         // comes what the next one is made of, no earlier, lest it be gone again by then.
-        for (Index first = columns.begin; first < columns.end; first += Panel::tile_units) {
-            const Range tile = tile_from(first);
-            const Panel panel = {workplace.right.data(), block.count, tile.end - tile.begin};
+        for (Index number = 0; number < count; ++number) {
+            const Turn& turn = turns[number];
+            const Panel panel = {workplace.right.data(), block.count,
+                                 turn.columns.end - turn.columns.begin};
             for_factors(
-                block, [&](Index step) { return right_of(product, first, step); },
+                block.count,
+                [&](Index at) {
+                    return right_of(products_[turn.product], turn.columns.begin, block.steps[at]);
+                },
                 [&](Index place, const auto& factor) { fill_right(panel, place, factor); });
             Upcoming upcoming(workplace.lines.data());
-            if (tile.end < columns.end) {
-                announce_right(product, tile_from(tile.end), block, upcoming);
+            if (number + 1 < count) {
+                announce_turn(turns[number + 1], block, upcoming);
             } else {
-                announce_left(product, next, upcoming);
-                announce_right(product, tile_from(columns.begin), next, upcoming);
+                announce_left(next, upcoming);
+                announce_turn(turns[0], next, upcoming);
             }
-            add_tile(panel, 0, rows, workplace.results.data() + (first - columns.begin) * results,
-                     {}, &upcoming);
+            const Rows<F> rows = {turn.left, turn.rows.end - turn.rows.begin, lanes<F>};
+            add_tile(panel, 0, rows, turn.sums, {}, &upcoming);
         }
     }
 
-    // Calls `fill(place, factor)` for each factor of a block; factor(part) makes a vector of
-    // factors of those that part(side) gives for their steps, whose sides are side_of(step).
-    template <class SideOf, class Fill>
-    void for_factors(Block block, const SideOf& side_of, const Fill& fill) const {
-        for (Index step = 0, place = 0; step < block.count; step += numbers<F>, ++place) {
-            const auto side = side_of(block.steps[step]);
+    // Calls `fill(place, factor)` for each factor of so many steps; factor(part) makes a vector of
+    // factors of those that part(side) gives for its steps, whose sides are side_at(step).
+    template <class SideAt, class Fill>
+    static void for_factors(Index count, const SideAt& side_at, const Fill& fill) {
+        for (Index step = 0, place = 0; step < count; step += numbers<F>, ++place) {
+            const auto& side = side_at(step);
             if constexpr (numbers<F> == 1) {
                 fill(place, alone(side));
             } else {
                 // A factor's neighbours; the last one may be missing.
-                const bool both = step + 1 < block.count;
-                const auto next = both ? side_of(block.steps[step + 1]) : side;
+                const bool both = step + 1 < count;
+                const auto& next = side_at(both ? step + 1 : step);
                 fill(place, [&](const auto& part) {
                     return pair_up(part(side), both ? part(next) : Vector<S>{});
                 });
@@ -360,22 +381,15 @@ private:
         return [&side](const auto& part) { return part(side); };
     }
 
-    // Where the left side of one step comes from. What is null is no factor.
-    struct Left {
-        const S* x;
-        const S* seen;     // h, or what was shown
-        const S* dropout;  // of what was seen, and its reset gate
-        const S* reset;
-    };
-
-    Left left_of(const WeightProduct& product, Index step) const {
-        const bool shows = product.seen == Seen::shown;
+    Left left_of(Index step) const {
+        const LeftParts parts = products_.left();
         return {.x = x_at(step),
-                .seen = shows ? shown(step) : h_before(step),
-                .dropout = call_.dropout && !shows
-                               ? call_.dropout + step / call_.layer.time * width()
+                .h = h_before(step),
+                .shown = parts.has(LeftPart::shown) ? shown(step) : nullptr,
+                .dropout = call_.dropout
+                               ? call_.dropout + step / call_.layer.time * call_.layer.outputs
                                : nullptr,
-                .reset = product.seen == Seen::reset_state ? reset_at(step) : nullptr};
+                .reset = parts.has(LeftPart::reset_state) ? reset_at(step) : nullptr};
     }
 
     // The same of the right side: dL/dP from a column on, and its reset gate.
@@ -386,31 +400,48 @@ private:
 
     Right right_of(const WeightProduct& product, Index column, Index step) const {
         return {row(step) + column,
-                product.times_reset ? reset_at(step) + column - 2 * units() : nullptr};
+                product.times_reset ? reset_at(step) + column - 2 * call_.layer.units : nullptr};
     }
 
-    // Writes one row of the left side. Whole vectors are stored: what comes next covers the rest.
-    template <class Factor>
-    void fill_left(const WeightProduct& product, F* to, const Factor& factor) const {
-        const auto put = [&](Index size, const auto& part) {
-            for_vectors<S>(size, [&](Index at, int count) {
-                store(to + at, factor([&](const Left& side) { return part(side, at, count); }));
+    // Writes some parts of the left side of a block, one strip after the other; `sides` is memory
+    // for its steps.
+    void fill_left(LeftParts parts, Block block, Left* sides, const Strips<F>& strips) const {
+        for (Index at = 0; at < block.count; ++at) sides[at] = left_of(block.steps[at]);
+        F* to = strips.data;
+        const auto fill = [&](Index width, const auto& load_part) {
+            for_vectors<S>(width, [&](Index column, int count) {
+                for_factors(
+                    block.count, [&](Index at) -> const Left& { return sides[at]; },
+                    [&](Index place, const auto& factor) {
+                        store(to + place * lanes<F>, factor([&](const Left& left) {
+                                  return load_part(left, column, count);
+                              }));
+                    });
+                to += strips.strip_size();
             });
-            to += size;
         };
-        if (product.with_input) {
-            put(call_.layer.inputs,
-                [](const Left& side, Index at, int count) { return load(side.x + at, count); });
-        }
-        if (product.with_one()) put(1, [](const Left&, Index, int) { return broadcast(S(1)); });
-        if (product.seen == Seen::nothing) return;
-        put(product.seen == Seen::shown ? units() : width(),
-            [](const Left& side, Index at, int count) {
-                Vector<S> seen = load(side.seen + at, count);
-                if (side.dropout) seen *= load(side.dropout + at, count);
-                if (side.reset) seen *= load(side.reset + at, count);
-                return seen;
+        const auto load_h = [](const Left& left, Index column, int count) {
+            const Vector<S> h = load(left.h + column, count);
+            return left.dropout ? h * load(left.dropout + column, count) : h;
+        };
+        if (parts.has(LeftPart::input)) {
+            fill(call_.layer.inputs, [](const Left& left, Index column, int count) {
+                return load(left.x + column, count);
             });
+        }
+        if (parts.has(LeftPart::one))
+            fill(1, [](const Left&, Index, int) { return broadcast(S(1)); });
+        if (parts.has(LeftPart::state)) fill(call_.layer.outputs, load_h);
+        if (parts.has(LeftPart::reset_state)) {
+            fill(call_.layer.outputs, [&](const Left& left, Index column, int count) {
+                return load_h(left, column, count) * load(left.reset + column, count);
+            });
+        }
+        if (parts.has(LeftPart::shown)) {
+            fill(call_.layer.units, [](const Left& left, Index column, int count) {
+                return load(left.shown + column, count);
+            });
+        }
     }
 
     // Writes one row of the panels of the right side.
@@ -431,11 +462,11 @@ private:
     }
 
     const WeightGradient<S>& call_;
-    const Index gates_, groups_;
+    const WeightProducts<S> products_;
+    const Index groups_;
+    const bool far_sums_;
     const Buffer<Index> steps_;  // (B T at most)
     const Buffer<Index> group_ends_;
-    WeightProduct products_[3];
-    int products_count_ = 0;
 };
 
 // dx = dP W^T

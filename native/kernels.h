@@ -101,21 +101,21 @@ struct Forward {
 template <class S>
 struct BackwardScan {
     Layer layer;
-    const S* grad_outputs;   // (B, T, P); null: zeros
-    const S* grad_final[2];  // (B, P), (B, H); null: zeros
-    const S* outputs;        // (B, T, P), gates and saved: as the forward pass wrote them
-    const S* gates;          // (B, T, GH)
-    const S* saved;          // (B, T, V); null where the cell has none
-    Matrix<S> U;             // (P, GH)
-    const S* state[2];       // (B, P), (B, H)
-    const bool* mask;        // (B, T); null: every step is real
-    const S* dropout;        // (B, P); null: ones
-    const S* scale;          // (T): factor on what step t hands to the step before it; null: ones
-    Path path;               // which way the cotangent may take through U
-    S* grad_product;         // (B, T, R): dL/dP, zero at masked steps; with R = GH it may be the
-                             // memory of `gates`
-    S* grad_state[2];        // (B, P), (B, H): cotangents of the initial state
-    bool state_unwanted;     // those are working memory alone, and hold anything afterwards
+    Sequence<S> grad_outputs;  // (B, T, P); null data: zeros
+    const S* grad_final[2];    // (B, P), (B, H); null: zeros
+    const S* outputs;          // (B, T, P), gates and saved: as the forward pass wrote them
+    const S* gates;            // (B, T, GH)
+    const S* saved;            // (B, T, V); null where the cell has none
+    Matrix<S> U;               // (P, GH)
+    const S* state[2];         // (B, P), (B, H)
+    const bool* mask;          // (B, T); null: every step is real
+    const S* dropout;          // (B, P); null: ones
+    const S* scale;            // (T): factor on what step t hands to the step before it; null: ones
+    Path path;                 // which way the cotangent may take through U
+    S* grad_product;           // (B, T, R): dL/dP, zero at masked steps; with R = GH it may be the
+                               // memory of `gates`
+    S* grad_state[2];          // (B, P), (B, H): cotangents of the initial state
+    bool state_unwanted;       // those are working memory alone, and hold anything afterwards
     S* norms;  // (B, T, states): ||dL/dh_t||, and an LSTM's ||dL/dc_t||; null: not wanted
     Options<S> options;
 };

@@ -39,10 +39,12 @@ struct Part {
     Sum<F>* sums;
     Index sums_stride;            // from one row's to the next's
     const char* const* upcoming;  // (depth) lines of memory to ask for; null: none
+    const char* ahead;            // the first of as many more, ahead_stride bytes apart; null: none
+    Index ahead_stride;
 };
 
 // sums[R][C] (vectors) = from[R][C] + R rows times one panel of C vectors a step.
-template <class F, int R, int C, bool fetch>
+template <class F, int R, int C, bool with_upcoming, bool with_ahead>
 [[gnu::noinline]] void product(const Part<F>& part) {
     using S = Sum<F>;
     Vector<S> sum[R][C];
@@ -55,6 +57,7 @@ template <class F, int R, int C, bool fetch>
     }
     const F* panel = part.panel;
     const char* const* line = part.upcoming;
+    const char* ahead = part.ahead;
     Index at = 0;
     // Tested at its end: a loop that might not run would have the compiler keep the sums in memory.
     const F* const end = panel + part.depth * C * lanes<F>;
@@ -62,7 +65,11 @@ template <class F, int R, int C, bool fetch>
         Vector<F> right[C];
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) right[c] = load(panel + c * lanes<F>);
-        if constexpr (fetch) __builtin_prefetch(*line++, 0, 2);
+        if constexpr (with_upcoming) __builtin_prefetch(*line++, 0, 2);
+        if constexpr (with_ahead) {
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += part.ahead_stride;
+        }
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             const Vector<F> left = broadcast(row[r][at]);
@@ -86,8 +93,11 @@ GATEWISE_INLINE void product_of(int rows, const Part<F>& part) {
     if constexpr (R > 1) {
         if (rows < R) return product_of<F, R - 1, C>(rows, part);
     }
-    if (part.upcoming) return product<F, R, C, true>(part);
-    product<F, R, C, false>(part);
+    if (part.ahead) {
+        part.upcoming ? product<F, R, C, true, true>(part) : product<F, R, C, false, true>(part);
+    } else {
+        part.upcoming ? product<F, R, C, true, false>(part) : product<F, R, C, false, false>(part);
+    }
 }
 
 // The same for a number of vectors of units, 1 to V, known only now.
@@ -106,6 +116,37 @@ struct Begun {
     const S* const* row = nullptr;
     Index stride = 0;
 };
+
+// The next part of a matrix that outgrows the nearer caches, asked for while all rows pass the one
+// before it.
+struct Ahead {
+    const char* first;  // null: nothing is asked for
+    Index bytes, stride;
+
+    // What the next so many steps ask for; they leave the rest to others.
+    const char* take(Index steps) {
+        if (first == nullptr || bytes <= 0) return nullptr;
+        const char* const taken = first;
+        first += steps * stride;
+        bytes -= steps * stride;
+        return taken;
+    }
+};
+
+// What `taken` steps of the tile lead to: the rest of it, or the tile after it, for `slots` steps.
+template <class F, int G, int V>
+Ahead ahead_of(const Packed<F, G, V>& right, Index tile, Index taken, Index most, Index slots) {
+    constexpr Index line = 64, kept = 1 << 20;
+    if (right.size(right.depth, right.units) * Index(sizeof(F)) <= kept) return {nullptr, 0, 0};
+    if (taken == right.steps()) {
+        tile = tile + 1 < right.tiles() ? tile + 1 : 0;
+        taken = 0;
+    }
+    const Index width = Index(right.vectors(tile)) * G * lanes<F>;
+    const Index bytes = smaller(most, right.steps() - taken) * width * Index(sizeof(F));
+    const Index stride = (bytes + slots * line - 1) / (slots * line) * line;
+    return {reinterpret_cast<const char*>(right.panel(tile) + taken * width), bytes, stride};
+}
 
 // Adds the products with one tile to `sums` (rows, vectors of the tile, G + apart, lanes), which
 // start as `begun`.
@@ -127,6 +168,7 @@ void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum
     for (Index first = 0, next; first < right.steps(); first = next) {
         const bool before = first < left.depth_before;
         next = smaller(first + most, before ? left.depth_before : right.steps());
+        Ahead ahead = ahead_of(right, tile, next, most, groups * (next - first));
         for (Index g = 0; g < groups; ++g) {
             const Index begin = left.count * g / groups;
             const int rows = int(left.count * (g + 1) / groups - begin);
@@ -145,7 +187,9 @@ void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum
                  .from_stride = begins ? begun.stride : lanes<S>,
                  .sums = to,
                  .sums_stride = stride,
-                 .upcoming = upcoming ? upcoming->take(next - first) : nullptr});
+                 .upcoming = upcoming ? upcoming->take(next - first) : nullptr,
+                 .ahead = ahead.take(next - first),
+                 .ahead_stride = ahead.stride});
         }
     }
 }

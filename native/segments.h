@@ -104,7 +104,6 @@ public:
           grad_product_(steps_ * columns_),
           saved_(steps_ * units()),
           outputs_(steps_ * units()),
-          grad_outputs_(steps_ * units()),
           grad_x_(call.grad_x ? steps_ * call.whole.layer.inputs : 0),
           grad_(call.grad[0] ? weights_[0] + weights_[1] + weights_[2] : 0),
           final_(2 * size()),
@@ -154,8 +153,8 @@ private:
         back.path = Path::full;
         back.grad_product = grad_product_.data();
         if (call_.grad_outputs) {
-            memory_.rows(segment, units(), call_.grad_outputs, grad_outputs_.data());
-            back.grad_outputs = grad_outputs_.data();
+            back.grad_outputs = {call_.grad_outputs + segment.start * units(),
+                                 call_.whole.layer.time * units(), units()};
         }
         for (Index state = 0; state < states_; ++state) {
             copy(grad_final_.data() + state * size(), call_.grad_state[state], size());
@@ -202,7 +201,7 @@ private:
     const Index weights_[3];  // numbers of W, U and the bias
     const SegmentMemory<S> memory_;
     const Index steps_;  // of all rows in the longest segment
-    const Buffer<S> gates_, grad_product_, saved_, outputs_, grad_outputs_, grad_x_, grad_;
+    const Buffer<S> gates_, grad_product_, saved_, outputs_, grad_x_, grad_;
     const Buffer<S> final_, grad_final_;  // (2, B, H)
 };
 

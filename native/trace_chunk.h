@@ -36,7 +36,7 @@ public:
                                   (tiles + member.team - 1) / member.team * Panel::tile_units);
             for (Index row = 0; row < call_.layer.batch; ++row) {
                 spread(row, place);
-                for (int product = 0; product < sums_[0].products_count_; ++product)
+                for (int product = 0; product < sums_[0].products_.count(); ++product)
                     run_product(sums_[0].products_[product], row, member, place);
             }
         });
@@ -53,19 +53,23 @@ private:
     // multiplies each column of the traces of one row of the batch.
     struct Workplace {
         Workplace(const TraceChunkLoop& loop, Index columns)
-            : left_stride(Sums::odd_lines(loop.sums_[0].most_results())),
-              left(Sums::depth * left_stride + lanes<S>),
+            : left_memory(loop.sums_[0].most_left(loop.sums_[0].products_.left())),
+              left{left_memory.data(), Sums::depth},
+              sides(Sums::depth),
               right(2 * loop.right_size(columns)),
               results(2 * loop.result_size(columns)),
-              pointers(most_results),
+              left_columns(loop.sums_[0].most_columns()),
+              from(most_results),
               lines(Upcoming::most_lines(2 * most_results, columns * Index(sizeof(S)))),
               factor(7 * padded<S>(loop.columns())) {}
 
-        const Index left_stride;
-        const Buffer<S> left;             // (steps, left_stride)
-        const Buffer<S> right;            // (states): a panel for each tile of columns
-        const Buffer<S> results;          // (states, tiles, most_results, columns of the tile)
-        const Buffer<const S*> pointers;  // (most_results): where each one's row begins in `left`
+        const Buffer<S> left_memory;
+        const Strips<S> left;
+        const Buffer<typename Sums::Left> sides;  // (steps)
+        const Buffer<S> right;                    // (states): a panel for each tile of columns
+        const Buffer<S> results;              // (states, tiles, most_results, columns of the tile)
+        const Buffer<const S*> left_columns;  // (results): where each one's begins in `left`
+        const Buffer<const S*> from;          // (most_results): where its sum begins
         const Buffer<const char*> lines;
         const Buffer<S> factor;  // (7, GH): A of h by h, c; of c by h, c; g of h, c; rho
     };
@@ -131,7 +135,7 @@ private:
                 product,      row, columns, steps + step, smaller(Sums::depth, last_step - step),
                 step == begin};
             pack(block, place);
-            const Index results = sums_[0].results_of(product);
+            const Index results = sums_[0].products_.results(product.left);
             for (Index result = 0; result < results; result += most_results)
                 run_block(block, {result, smaller(results, result + most_results)}, place);
         }
@@ -163,11 +167,9 @@ private:
     }
 
     void pack(const Block& block, const Workplace& place) const {
-        for (Index at = 0; at < block.count; ++at) {
-            const auto side = sums_[0].left_of(block.product, block.steps[at]);
-            sums_[0].fill_left(block.product, place.left.data() + at * place.left_stride,
-                               Sums::alone(side));
-        }
+        const LeftParts parts = block.product.left;
+        sums_[0].list_columns(parts, parts, place.left, place.left_columns.data());
+        sums_[0].fill_left(parts, {block.steps, block.count}, place.sides.data(), place.left);
         for (int state = first_; state < states_; ++state) {
             const Panel to = panel(block, state, place);
             const Index* const steps = block.steps + skipped(state, block);
@@ -193,12 +195,12 @@ private:
             S* const to = place.results.data() + state * size;
             clear(to, Panel::size(count, right.units));
             if (right.depth == 0) continue;
-            const S* const left =
-                place.left.data() + (block.count - right.depth) * place.left_stride;
+            const Index skipped = (block.count - right.depth) * lanes<S>;
             for (Index result = 0; result < count; ++result)
-                place.pointers.data()[result] = left + results.begin + result;
+                place.from.data()[result] =
+                    place.left_columns.data()[results.begin + result] + skipped;
             for (Index tile = 0; tile < right.tiles(); ++tile) {
-                add_tile(right, tile, Rows<S>{place.pointers.data(), count, place.left_stride},
+                add_tile(right, tile, Rows<S>{place.from.data(), count, lanes<S>},
                          to + right.first_unit(tile) * count, {}, &upcoming);
             }
         }
@@ -210,15 +212,16 @@ private:
 
     S* trace(const Block& block, int state, Index result) const {
         const Index bias = block.product.with_bias[0] ? 0 : 1;
-        return sums_[state].home(block.product, block.row, result, bias) + block.columns.begin;
+        return sums_[state].products_.home(block.product, block.row, result, bias) +
+               block.columns.begin;
     }
 
     // Where a result's share of g J is added to; null where it is not wanted.
     S* gradient(const Block& block, Index result) const {
         if (call_.grad[0] == nullptr) return nullptr;
         const WeightProduct& product = block.product;
-        const Index inputs = product.with_input ? call_.layer.inputs : 0;
-        const Index biases = product.with_one() ? 1 : 0;
+        const Index inputs = product.left.has(LeftPart::input) ? call_.layer.inputs : 0;
+        const Index biases = product.left.has(LeftPart::one) ? 1 : 0;
         const int weight = result < inputs ? 0 : result < inputs + biases ? 2 : 1;
         const Index within = weight == 0   ? result
                              : weight == 2 ? (product.with_bias[0] ? 0 : 1)

@@ -350,6 +350,20 @@ def test_any_number_of_threads_gives_the_same_bits(
         assert_same_bits(run(problem, reduce=reduce), expected)
 
 
+@each_cell
+def test_a_wide_layer_whose_weight_gradient_is_computed_by_parts(
+    specification: Specification, threads: None
+) -> None:
+    # Three blocks of steps, more rows of results than are taken at once, sums beyond the caches.
+    problem = make_problem(specification, (4, 55, 700, 720), masked=True)
+    torch.set_num_threads(2)
+    assert_close(run(problem), run(problem, reference), 1e-9)
+    single = problem.to(torch.float32)
+    two = run(single, measured=False)
+    torch.set_num_threads(1)
+    assert_same_bits(run(single, measured=False), two)
+
+
 @each_precision
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("sizes", [(5, 4, 30, 450), (1, 60, 9, 224), (3, 80, 5, 72)], ids=str)
@@ -448,7 +462,9 @@ def test_what_lies_in_the_padding_changes_no_bit(
 
 
 @each_precision
-def test_strides_of_weights_and_input_change_no_bit(specification: Specification) -> None:
+def test_strides_of_weights_input_and_cotangents_change_no_bit(
+    specification: Specification,
+) -> None:
     problem = make_problem(specification, (5, 6, 7, 18)).to(torch.float32)
     expected = run(problem)
     weights = [weight.t().contiguous().t() for weight in problem.weights[:2]]
@@ -462,6 +478,12 @@ def test_strides_of_weights_and_input_change_no_bit(specification: Specification
     assert_same_bits(run(replace(problem, weights=[columns, *weights[1:]])), expected)
     transposed = problem.x.transpose(1, 2).contiguous().transpose(1, 2)
     assert_same_bits(run(replace(problem, x=transposed)), expected)
+    # As the halves of two directions side by side, and one with no dense axis.
+    half = torch.full((6, 5, 36), float("nan"))[:, :, 18:].transpose(0, 1)
+    half.copy_(problem.grad_outputs)
+    assert_same_bits(run(replace(problem, grad_outputs=half)), expected)
+    transposed = problem.grad_outputs.transpose(1, 2).contiguous().transpose(1, 2)
+    assert_same_bits(run(replace(problem, grad_outputs=transposed)), expected)
 
 
 # Choice and refusal

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from gatewise.cells import GATES, Specification
 from gatewise.errors import UnsupportedError
@@ -24,12 +25,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     monkeypatch.setattr(plan, "_device", lambda index: H100)
-    remembered = plan.plan, plan.holds, plan.nanoseconds
-    for one in remembered:
-        one.cache_clear()
+    plan.plan.cache_clear()
     yield
-    for one in remembered:
-        one.cache_clear()
+    plan.plan.cache_clear()
 
 
 @pytest.mark.skipif(build.missing() is not None, reason="cuda-bindings is not installed")
@@ -57,24 +55,24 @@ def test_every_activation_compiles() -> None:
 @pytest.mark.parametrize("hidden", [1, 8, 20, 100, 128, 513, 768, 1031])
 @pytest.mark.parametrize("gates", [1, 3, 4])
 def test_a_layout_covers_every_unit_and_fits(gates: int, hidden: int, precision: str) -> None:
-    for batch in (1, 9, 16, 100, 1000):
-        for direction, layout_of in LAYOUTS.items():
-            found = plan._possible(direction, gates, hidden, precision, batch, H100)
-            assert found
-            for _, layout in found:
-                assert layout == layout_of(
-                    gates, hidden, precision, layout.blocks, layout.rows, H100[1]
-                )
-                assert layout.shared_bytes <= H100[1]
+    for direction, layout_of in LAYOUTS.items():
+        found = plan._possible(direction, gates, hidden, precision, H100)
+        assert found
+        for layout, _ in found:
+            assert layout == layout_of(
+                gates, hidden, precision, layout.blocks, layout.rows, H100[1]
+            )
+            assert layout.shared_bytes <= H100[1]
+            for batch in (1, 9, 16, 100, 1000):
                 assert layout.clusters(batch) * layout.rows >= batch
-                assert layout.blocks * layout.units >= hidden > (layout.blocks - 1) * 8
-                own, all_units = gates * layout.units, layout.blocks * layout.units
-                rows, columns = (own, all_units) if direction == "forward" else (all_units, own)
-                assert layout.tiles * layout.tile_groups * 16 >= rows
-                assert layout.steps * (WARPS // layout.tile_groups) * 16 >= columns
-                kept = layout.in_registers + layout.in_shared
-                assert kept <= layout.steps
-                assert (layout.fragment_bytes == 0) == (kept == layout.steps)
+            assert layout.blocks * layout.units >= hidden > (layout.blocks - 1) * 8
+            own, all_units = gates * layout.units, layout.blocks * layout.units
+            rows, columns = (own, all_units) if direction == "forward" else (all_units, own)
+            assert layout.tiles * layout.tile_groups * 16 >= rows
+            assert layout.steps * (WARPS // layout.tile_groups) * 16 >= columns
+            kept = layout.in_registers + layout.in_shared
+            assert kept <= layout.steps
+            assert (layout.fragment_bytes == 0) == (kept == layout.steps)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -103,6 +101,31 @@ def test_the_kernel_on_a_gpu() -> None:
     ):
         assert chosen(specification, units=100) == "reference"
     assert chosen(lstm.at("bfloat16"), units=3000) == "reference"
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_torch_compile_traces_what_the_choice_asks(
+    cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_device", lambda index: H100)
+
+    class Asks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.specification, self.U = Specification(cell), nn.Parameter(torch.zeros(512, 2048))
+
+        def forward(self, x: Tensor) -> Tensor:
+            asked = len(self.specification.gates), len(self.U), self.specification.precision
+            held = plan.holds(*asked, 0) and build.missing() is None
+            return x + plan.nanoseconds(*asked, x.shape[0], 0) + held
+
+    asks = Asks()
+    compiled = torch.compile(asks, fullgraph=True, backend="eager")
+    # A second size makes the batch a symbol; the last fills more clusters than the GPU has.
+    for batch in (16, 24, 4096):
+        x = torch.zeros(batch)
+        torch.testing.assert_close(compiled(x), asks(x))
+    assert asks(torch.zeros(4096))[0] > asks(torch.zeros(16))[0]
 
 
 @pytest.mark.usefixtures("gpu")

@@ -47,7 +47,8 @@ class Specification:
     # The names of the weights that follow W, U and b in the list of weights.
     extra_weights: tuple[str, ...] = field(init=False, repr=False, compare=False)
     # Every call looks up its sizes by its specification, and that once took longer than the sizes.
-    _hash: int = field(init=False, repr=False, compare=False)
+    # It is worked out when it is asked for: torch.compile, which asks for none, cannot trace that.
+    _hash: int | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.cell not in GATES:
@@ -66,7 +67,6 @@ class Specification:
                 f"{self.cell_clip!r}."
             )
         object.__setattr__(self, "extra_weights", self._extra_weights())
-        object.__setattr__(self, "_hash", hash(self._key()))
 
     def _extra_weights(self) -> tuple[str, ...]:
         names = ["peephole"] if self.peephole else []
@@ -145,7 +145,11 @@ class Specification:
         return self.activation in KERNEL_NAMES and self.recurrent_activation in KERNEL_NAMES
 
     def __hash__(self) -> int:
-        return self._hash
+        known = self._hash
+        if known is None:
+            known = hash(self._key())
+            object.__setattr__(self, "_hash", known)
+        return known
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy in another process computes its own hash: those of strings differ there."""

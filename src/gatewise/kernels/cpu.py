@@ -30,7 +30,15 @@ from gatewise.kernels.native import (
     supports,
     unavailable_reason,
 )
-from gatewise.kernels.native_call import NativeCall, address, matrix, norms, pair, rows_contiguous
+from gatewise.kernels.native_call import (
+    NativeCall,
+    address,
+    matrix,
+    norms,
+    pair,
+    rows_contiguous,
+    sequence,
+)
 
 __all__ = [
     "DTYPES",
@@ -253,7 +261,9 @@ def _scan_back(
     assert run.gates is not None
     sizes = call.sizes
     batch, time, shape = sizes.batch, sizes.time, sizes.gradient_shape
-    grad_outputs = call.optional(grad_outputs, sizes.outputs_shape, "grad_outputs")
+    if grad_outputs is not None:
+        call.check(grad_outputs, sizes.outputs_shape, "grad_outputs")
+        grad_outputs = rows_contiguous(grad_outputs)
     grad_final = [
         call.optional(grad, (batch, width), "grad_final_state")
         for grad, width in zip(grad_final_state, sizes.widths, strict=True)
@@ -268,7 +278,7 @@ def _scan_back(
     grad_state = [torch.empty_like(part) for part in run.states]
     measured = run.outputs.new_empty((batch, time, len(run.states)) if norms else 0)
     sizes.module.backward_scan(
-        sizes.is_double, sizes.layer, address(grad_outputs), pair(grad_final),
+        sizes.is_double, sizes.layer, sequence(grad_outputs), pair(grad_final),
         run.outputs.data_ptr(), run.gates.data_ptr(), address(run.saved), matrix(call.weights[1]),
         pair(run.states), address(run.mask), address(run.dropout), address(scale), path,
         grad_product.data_ptr(), pair(grad_state), not wants_state, measured.data_ptr(),

@@ -96,7 +96,7 @@ class NativeCall:
         return sizes.module.Options(
             address(kept["peephole"]),
             specification.cell_clip or 0.0,
-            *(_NOTHING if share is None else matrix(share) for share in zones),
+            *(sequence(share) for share in zones),
             _NOTHING if projection is None else matrix(projection),
             norms(named._replace(**kept)),
         )
@@ -251,6 +251,11 @@ def address(tensor: Tensor | None) -> int:
 def matrix(tensor: Tensor) -> tuple[int, int, int]:
     """Address and the first two strides: of a matrix, or of a sequence whose last axis is dense."""
     return tensor.data_ptr(), tensor.stride(0), tensor.stride(1)
+
+
+def sequence(tensor: Tensor | None) -> tuple[int, int, int]:
+    """Return the same of a sequence that may be missing."""
+    return _NOTHING if tensor is None else matrix(tensor)
 
 
 def pair(tensors: Sequence[Tensor | None]) -> tuple[int, int]:

@@ -30,9 +30,14 @@ _ACTIVATIONS = {
 }
 
 
-@cache
+@torch.compiler.assume_constant_result
 def missing() -> str | None:
     """Return what the kernels need and do not find, or None."""
+    return _missing()
+
+
+@cache
+def _missing() -> str | None:
     for name in ("cuda.bindings.driver", "cuda.bindings.nvrtc"):
         try:
             importlib.import_module(name)

@@ -1,4 +1,8 @@
-"""How many blocks and rows a cluster gets on a GPU, from the sizes of a call."""
+"""How many blocks and rows a cluster gets on a GPU, from the sizes of a call.
+
+torch.compile traces what is asked before a kernel is chosen, ``holds`` and ``nanoseconds``. The
+layouts it takes as constants: only the batch may be a symbol.
+"""
 
 from __future__ import annotations
 
@@ -22,50 +26,74 @@ def plan(
 
     Raises ``UnsupportedError`` where a step's vectors fit in no block's shared memory.
     """
-    found = _possible(direction, gates, hidden, precision, batch, _device(device))
+    found = _possible(direction, gates, hidden, precision, _device(device))
     if not found:
         raise UnsupportedError(
             f"The GPU kernels do not hold {hidden} units: what the blocks exchange in a step is "
             "more than their shared memory. Use kernel='auto', which takes another."
         )
-    return min(found, key=lambda pair: pair[0])[1]
+    return min(found, key=lambda pair: _time(batch, *_pace(*pair)))[0]
 
 
-@lru_cache(maxsize=1024)
 def holds(gates: int, hidden: int, precision: str, device: int) -> bool:
     """Whether there is a layout for so many units, forward and back."""
-    return all(_possible(way, gates, hidden, precision, 1, _device(device)) for way in _LAYOUTS)
+    return all(_paces(way, gates, hidden, precision, device) for way in _LAYOUTS)
+
+
+def nanoseconds(gates: int, hidden: int, precision: str, batch: int, device: int) -> float:
+    """Return what a time step of training should about take, forward and back."""
+    total = 0.0
+    for direction in _LAYOUTS:
+        paces = _paces(direction, gates, hidden, precision, device)
+        total += min([_time(batch, *pace) for pace in paces])
+    return total
+
+
+def _time(batch: int, rows: int, at_once: int, nanoseconds: float) -> float:
+    """Return a time step's nanoseconds where clusters that find no room take turns."""
+    clusters = -(-batch // rows)
+    return -(-clusters // at_once) * nanoseconds
+
+
+def _pace(layout: Layout, at_once: int) -> tuple[int, int, float]:
+    """Return the rows of a cluster, how many run at once, and a time step's nanoseconds."""
+    return layout.rows, at_once, layout.nanoseconds
+
+
+def _paces(
+    direction: str, gates: int, hidden: int, precision: str, device: int
+) -> tuple[tuple[int, int, float], ...]:
+    """Return the pace of every layout that fits."""
+    # The tracer reads a number or a word only where something is done with it, and takes no other
+    # for an argument of what is constant.
+    return _constant_paces(direction, int(gates), int(hidden), str(precision), int(device))
+
+
+@torch.compiler.assume_constant_result
+def _constant_paces(
+    direction: str, gates: int, hidden: int, precision: str, device: int
+) -> tuple[tuple[int, int, float], ...]:
+    found = _possible(direction, gates, hidden, precision, _device(device))
+    return tuple(_pace(*pair) for pair in found)
 
 
 @lru_cache(maxsize=1024)
-def nanoseconds(gates: int, hidden: int, precision: str, batch: int, device: int) -> float:
-    """Return what a time step of training should about take, forward and back."""
-    return sum(
-        min(time for time, _ in _possible(way, gates, hidden, precision, batch, _device(device)))
-        for way in _LAYOUTS
-    )
-
-
 def _possible(
-    direction: str, gates: int, hidden: int, precision: str, batch: int, device: tuple[int, int]
-) -> list[tuple[float, Layout]]:
-    """Return the layouts that fit, each with the nanoseconds that it should take a step.
+    direction: str, gates: int, hidden: int, precision: str, device: tuple[int, int]
+) -> list[tuple[Layout, int]]:
+    """Return the layouts that fit, each with how many of its clusters run at once.
 
     ``device`` is its multiprocessors and the bytes of shared memory that a block may have.
     """
     multiprocessors, shared = device
-    found: list[tuple[float, Layout]] = []
+    found: list[tuple[Layout, int]] = []
     for blocks in _BLOCKS:
         if blocks > 1 and (blocks - 1) * 8 >= hidden:
             break  # a block would have no unit
         for rows in _ROWS:
             layout = _LAYOUTS[direction](gates, hidden, precision, blocks, rows, shared)
             if layout.shared_bytes <= shared:
-                # A cluster takes turns with others that find no room beside it.
-                turns = -(-layout.clusters(batch) // _clusters_at_once(blocks, multiprocessors))
-                found.append((turns * layout.nanoseconds, layout))
-            if rows >= batch:
-                break
+                found.append((layout, _clusters_at_once(blocks, multiprocessors)))
     return found
 
 
