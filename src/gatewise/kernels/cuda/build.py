@@ -16,6 +16,7 @@ import torch
 
 from gatewise.cells import Specification
 from gatewise.errors import GatewiseError
+from gatewise.kernels.cuda.constant import constant_when_compiled
 from gatewise.kernels.cuda.layout import WARPS, Layout
 
 _CELLS = {"lstm": "Lstm", "cifg": "Cifg", "gru": "Gru", "simple_rnn": "SimpleRnn"}
@@ -30,7 +31,7 @@ _ACTIVATIONS = {
 }
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def missing() -> str | None:
     """Return what the kernels need and do not find, or None."""
     return _missing()

@@ -11,6 +11,7 @@ from functools import cache, lru_cache
 import torch
 
 from gatewise.errors import UnsupportedError
+from gatewise.kernels.cuda.constant import constant_when_compiled
 from gatewise.kernels.cuda.layout import Layout, backward_layout, forward_layout
 
 _LAYOUTS = {"forward": forward_layout, "backward": backward_layout}
@@ -69,7 +70,7 @@ def _paces(
     return _constant_paces(direction, int(gates), int(hidden), str(precision), int(device))
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def _constant_paces(
     direction: str, gates: int, hidden: int, precision: str, device: int
 ) -> tuple[tuple[int, int, float], ...]:
