@@ -133,18 +133,22 @@ struct Ahead {
     }
 };
 
-// What `taken` steps of the tile lead to: the rest of it, or the tile after it, for `slots` steps.
+// What `taken` steps of the tile lead to: the rest of it, or the tile after it, for `groups` of
+// rows that take `steps` each. A single group passes everything once, in order, which the processor
+// sees for itself.
 template <class F, int G, int V>
-Ahead ahead_of(const Packed<F, G, V>& right, Index tile, Index taken, Index most, Index slots) {
+Ahead ahead_of(const Packed<F, G, V>& right, Index tile, Index taken, Index most, Index groups,
+               Index steps) {
     constexpr Index line = 64, kept = 1 << 20;
-    if (right.size(right.depth, right.units) * Index(sizeof(F)) <= kept) return {nullptr, 0, 0};
+    const Index all = right.size(right.depth, right.units) * Index(sizeof(F));
+    if (groups == 1 || all <= kept) return {nullptr, 0, 0};
     if (taken == right.steps()) {
         tile = tile + 1 < right.tiles() ? tile + 1 : 0;
         taken = 0;
     }
     const Index width = Index(right.vectors(tile)) * G * lanes<F>;
     const Index bytes = smaller(most, right.steps() - taken) * width * Index(sizeof(F));
-    const Index stride = (bytes + slots * line - 1) / (slots * line) * line;
+    const Index slots = groups * steps, stride = (bytes + slots * line - 1) / (slots * line) * line;
     return {reinterpret_cast<const char*>(right.panel(tile) + taken * width), bytes, stride};
 }
 
@@ -168,7 +172,7 @@ void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum
     for (Index first = 0, next; first < right.steps(); first = next) {
         const bool before = first < left.depth_before;
         next = smaller(first + most, before ? left.depth_before : right.steps());
-        Ahead ahead = ahead_of(right, tile, next, most, groups * (next - first));
+        Ahead ahead = ahead_of(right, tile, next, most, groups, next - first);
         for (Index g = 0; g < groups; ++g) {
             const Index begin = left.count * g / groups;
             const int rows = int(left.count * (g + 1) / groups - begin);
