@@ -62,7 +62,7 @@ template <class S>
 GATEWISE_INLINE bool keeps_past_caches(const BackwardScan<S>& call) {
     const Layer& layer = call.layer;
     if (layer.cell != Cell::gru_reset_after || layer.layer_norm || layer.projected) return false;
-    return in_whole_vectors(call.grad_product, layer.units) &&
+    return in_whole_lines(call.grad_product, layer.units) &&
            outgrow_caches<S>(layer.batch * layer.time * gradient_row(layer).columns);
 }
 

@@ -90,7 +90,7 @@ GATEWISE_INLINE bool keeps_past_caches(const Forward<S>& call) {
     const Layer& layer = call.layer;
     if (call.gates == nullptr || layer.layer_norm) return false;
     const Index row = gates_of(layer.cell) * layer.units + (call.saved ? layer.units : 0);
-    return in_whole_vectors(call.gates, layer.units) && in_whole_vectors(call.saved, layer.units) &&
+    return in_whole_lines(call.gates, layer.units) && in_whole_lines(call.saved, layer.units) &&
            outgrow_caches<S>(layer.batch * layer.time * row);
 }
 

@@ -63,10 +63,12 @@ GATEWISE_INLINE bool outgrow_caches(Index numbers) {
     return numbers * Index(sizeof(S)) > many_bytes;
 }
 
-// Whether rows of so many numbers that begin there are whole vectors each.
+// Whether rows of so many numbers that begin there are whole vectors each, and these whole lines.
 template <class S>
-GATEWISE_INLINE bool in_whole_vectors(const S* data, Index row) {
-    return reinterpret_cast<std::uintptr_t>(data) % vector_bytes == 0 && row % lanes<S> == 0;
+GATEWISE_INLINE bool in_whole_lines(const S* data, Index row) {
+    constexpr int line_bytes = 64;
+    return vector_bytes == line_bytes && row % lanes<S> == 0 &&
+           reinterpret_cast<std::uintptr_t>(data) % line_bytes == 0;
 }
 
 // The time index of a processing step.

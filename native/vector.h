@@ -138,22 +138,15 @@ GATEWISE_INLINE void store(S* to, Vector<S> vector, int count) {
     count == lanes<S> ? store(to, vector) : store_some(to, vector, count);
 }
 
-// Stores a whole vector, at a multiple of its size, past the caches where the instruction set can:
-// what stood there is not fetched first, and what the caches hold stays. Other threads may count on
-// it after end_stores_past_caches().
+// Stores a whole vector, at a multiple of its size, past the caches where it is a whole line of
+// them: what stood there is not fetched first, and what the caches hold stays. Other threads may
+// count on it after end_stores_past_caches(). Half a line stored so is slower than any other store.
 #if defined(__AVX512F__)
 GATEWISE_INLINE void store_past_caches(float* to, Vector<float> vector) {
     _mm512_stream_ps(to, vector);
 }
 GATEWISE_INLINE void store_past_caches(double* to, Vector<double> vector) {
     _mm512_stream_pd(to, vector);
-}
-#elif defined(__AVX2__)
-GATEWISE_INLINE void store_past_caches(float* to, Vector<float> vector) {
-    _mm256_stream_ps(to, vector);
-}
-GATEWISE_INLINE void store_past_caches(double* to, Vector<double> vector) {
-    _mm256_stream_pd(to, vector);
 }
 #else
 template <class S>
@@ -163,7 +156,7 @@ GATEWISE_INLINE void store_past_caches(S* to, Vector<S> vector) {
 #endif
 
 GATEWISE_INLINE void end_stores_past_caches() {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__AVX512F__)
     _mm_sfence();
 #endif
 }
