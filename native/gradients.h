@@ -158,7 +158,7 @@ private:
         }
     }
 
-    // The columns of these parts, each of which begins with a strip of its own.
+    // What the strips of these parts take, each of which begins with one of its own.
     Index most_left(LeftParts parts) const {
         Index size = 0;
         for (const LeftPart part : all_left_parts) {

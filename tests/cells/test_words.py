@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from gatewise.cells import GATES, Specification, gate_slice, reorder_gates, split_gates
 from gatewise.errors import UnknownNameError
@@ -34,3 +35,21 @@ def test_specification_survives_its_encoding(cell: str, reset_after: bool, rever
 def test_unknown_cell_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'lstm'"):
         Specification("lsmt")
+
+
+def test_the_hash_is_worked_out_once_and_only_when_it_is_asked_for() -> None:
+    # torch.compile makes specifications, and not every version that we support can trace a hash.
+    class Counted:
+        asked = 0
+
+        def __call__(self, x: Tensor) -> Tensor:
+            return x
+
+        def __hash__(self) -> int:
+            Counted.asked += 1
+            return 1
+
+    specification = Specification("lstm", Counted())
+    assert Counted.asked == 0
+    assert hash(specification) == hash(specification)
+    assert Counted.asked == 1

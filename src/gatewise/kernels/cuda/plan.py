@@ -74,11 +74,17 @@ def _paces(
 def _constant_paces(
     direction: str, gates: int, hidden: int, precision: str, device: int
 ) -> tuple[tuple[int, int, float], ...]:
-    found = _possible(direction, gates, hidden, precision, _device(device))
-    return tuple(_pace(*pair) for pair in found)
+    return _remembered_paces(direction, gates, hidden, precision, _device(device))
 
 
 @lru_cache(maxsize=1024)
+def _remembered_paces(
+    direction: str, gates: int, hidden: int, precision: str, device: tuple[int, int]
+) -> tuple[tuple[int, int, float], ...]:
+    found = _possible(direction, gates, hidden, precision, device)
+    return tuple(_pace(*pair) for pair in found)
+
+
 def _possible(
     direction: str, gates: int, hidden: int, precision: str, device: tuple[int, int]
 ) -> list[tuple[Layout, int]]:
