@@ -182,19 +182,18 @@ private:
     }
 
     // The cotangent of a row's h or c while the steps are taken.
-    S* grad_at(const Place& place, int state, Index row) const {
-        if (slices_.side_by_side())
-            return grad_[state][place.own] + (row - place.rows.begin) * width(state);
-        return call_.grad_state[state] + row * width(state);
+    S* grad_at(const Place& place, int state, Index at) const {
+        if (slices_.side_by_side()) return grad_[state][place.own] + at * width(state);
+        return call_.grad_state[state] + place.rows[at] * width(state);
     }
 
     void run_place(Place place) const {
         for (int state = 0; state < states_; ++state) {
             const Range own = this->own(place, state);
-            for (Index row = place.rows.begin; row < place.rows.end; ++row) {
-                S* const grad = grad_at(place, state, row) + own.begin;
+            for (Index at = 0; at < place.rows.count; ++at) {
+                S* const grad = grad_at(place, state, at) + own.begin;
                 if (call_.grad_final[state]) {
-                    copy(grad, call_.grad_final[state] + row * width(state) + own.begin,
+                    copy(grad, call_.grad_final[state] + place.rows[at] * width(state) + own.begin,
                          own.end - own.begin);
                 } else {
                     clear(grad, own.end - own.begin);
@@ -210,26 +209,27 @@ private:
         }
         if (!slices_.side_by_side() || call_.state_unwanted) return;
         for (int state = 0; state < states_; ++state) {
-            copy(call_.grad_state[state] + place.rows.begin * width(state),
-                 grad_at(place, state, place.rows.begin),
-                 (place.rows.end - place.rows.begin) * width(state));
+            for (Index at = 0; at < place.rows.count; ++at) {
+                copy(call_.grad_state[state] + place.rows[at] * width(state),
+                     grad_at(place, state, at), width(state));
+            }
         }
     }
 
     // What a step will read and write.
     void announce(const Place& place, Index step, Upcoming& upcoming) const {
         const Index H = units(), t = time_at(call_.layer, step);
-        for (Index row = place.rows.begin; row < place.rows.end; ++row) {
-            if (!is_real(call_.mask, call_.layer, row, t)) continue;
-            const BackwardRow<S> at = row_at(place, row, step, row * call_.layer.time + t);
-            upcoming.add(at.gates, gates_ * H);
-            if (call_.grad_outputs.data) upcoming.add(grad_output(row, t), width(0));
-            upcoming.add(at.c ? at.c : at.h, H);
-            if ((!at.c || call_.layer.layer_norm) && at.saved)
-                upcoming.add(at.saved, saved_row(call_.layer).columns);
-            if (!past_caches_) upcoming.add(at.grad_product, columns());
-            if (at.share_h) upcoming.add(at.share_h, width(0));
-            if (at.share_c) upcoming.add(at.share_c, H);
+        for (Index at = 0; at < place.rows.count; ++at) {
+            if (!is_real(call_.mask, call_.layer, place.rows[at], t)) continue;
+            const BackwardRow<S> row = row_at(place, at, step);
+            upcoming.add(row.gates, gates_ * H);
+            if (call_.grad_outputs.data) upcoming.add(grad_output(place.rows[at], t), width(0));
+            upcoming.add(row.c ? row.c : row.h, H);
+            if ((!row.c || call_.layer.layer_norm) && row.saved)
+                upcoming.add(row.saved, saved_row(call_.layer).columns);
+            if (!past_caches_) upcoming.add(row.grad_product, columns());
+            if (row.share_h) upcoming.add(row.share_h, width(0));
+            if (row.share_c) upcoming.add(row.share_c, H);
         }
     }
 
@@ -238,17 +238,19 @@ private:
         const S scale = call_.scale ? call_.scale[t] : S(1);
         BackwardRow<S>* const real = real_[place.own];
         Index count = 0;
-        place.each_row([&](Index row) {
-            const Index at = row * call_.layer.time + t;
-            receive(place, row, t);
+        place.each_row([&](Index at, Index row) {
+            receive(place, at, t);
             if (is_real(call_.mask, call_.layer, row, t)) {
-                real[count++] = row_at(place, row, step, at);
+                real[count++] = row_at(place, at, step);
                 return;
             }
-            const Range part = place.units<S>(columns());
-            clear(call_.grad_product + at * columns() + part.begin, part.end - part.begin);
+            if (call_.grad_product != call_.gates) {  // which are zero there already
+                const Range part = place.units<S>(columns());
+                S* const to = call_.grad_product + (row * call_.layer.time + t) * columns();
+                clear(to + part.begin, part.end - part.begin);
+            }
             for (int state = 0; state < states_; ++state) {
-                S* const grad = grad_at(place, state, row);
+                S* const grad = grad_at(place, state, at);
                 for_vectors<S>(own(place, state), [&](Index unit, int width) {
                     store(grad + unit, load(grad + unit, width) * scale, width);
                 });
@@ -265,9 +267,10 @@ private:
     }
 
     // Adds what the step's own output receives, and measures.
-    void receive(const Place& place, Index row, Index t) const {
+    void receive(const Place& place, Index at, Index t) const {
+        const Index row = place.rows[at];
         if (call_.grad_outputs.data) {
-            S* const grad = grad_at(place, 0, row);
+            S* const grad = grad_at(place, 0, at);
             const S* const from = grad_output(row, t);
             for_vectors<S>(own(place, 0), [&](Index unit, int width) {
                 store(grad + unit, load(grad + unit, width) + load(from + unit, width), width);
@@ -276,26 +279,28 @@ private:
         if (!call_.norms) return;
         for (int state = 0; state < states_; ++state) {
             call_.norms[(row * call_.layer.time + t) * states_ + state] =
-                norm(grad_at(place, state, row), width(state));
+                norm(grad_at(place, state, at), width(state));
         }
     }
 
-    BackwardRow<S> row_at(const Place& place, Index row, Index step, Index at) const {
-        const Index H = units(), P = width(0), before = at + (call_.layer.reverse ? 1 : -1);
+    BackwardRow<S> row_at(const Place& place, Index at, Index step) const {
+        const Index H = units(), P = width(0), row = place.rows[at];
+        const Index t = time_at(call_.layer, step), row_step = row * call_.layer.time + t;
+        const Index before = row_step + (call_.layer.reverse ? 1 : -1);
         const bool memory = has_memory(call_.layer.cell);
-        const Index t = time_at(call_.layer, step);
         return {
             .h = step == 0 ? call_.state[0] + row * P : call_.outputs + before * P,
             .c = !memory     ? nullptr
                  : step == 0 ? call_.state[1] + row * H
                              : call_.saved + before * saved_row(call_.layer).columns,
-            .gates = call_.gates + at * gates_ * H,
-            .saved = call_.saved ? call_.saved + at * saved_row(call_.layer).columns : nullptr,
+            .gates = call_.gates + row_step * gates_ * H,
+            .saved =
+                call_.saved ? call_.saved + row_step * saved_row(call_.layer).columns : nullptr,
             .dropout = call_.dropout ? call_.dropout + row * P : nullptr,
-            .grad_product = call_.grad_product + at * columns(),
-            .grad_h = grad_at(place, 0, row),
-            .grad_c = memory ? grad_at(place, 1, row) : nullptr,
-            .grad_shown = grad_at(place, 0, row),
+            .grad_product = call_.grad_product + row_step * columns(),
+            .grad_h = grad_at(place, 0, at),
+            .grad_c = memory ? grad_at(place, 1, at) : nullptr,
+            .grad_shown = grad_at(place, 0, at),
             .shown = nullptr,
             .share_h = share_at(call_.options.zoneout[0], row, t),
             .share_c = share_at(call_.options.zoneout[1], row, t),

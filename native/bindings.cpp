@@ -140,10 +140,10 @@ void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce
 }
 
 void input_gradient(bool is_double, const Layer& layer, Address grad_product,
-                    const MatrixArgument& W, Address grad_x) {
+                    const MatrixArgument& W, Address mask, Address grad_x) {
     with_scalar(is_double, [&]<class S>(S) {
         passes<S>(layer).input_gradient(
-            {layer, at<const S>(grad_product), matrix<S>(W), at<S>(grad_x)});
+            {layer, at<const S>(grad_product), matrix<S>(W), at<const bool>(mask), at<S>(grad_x)});
     });
 }
 

@@ -265,13 +265,12 @@ private:
         return smaller(call_.layer.time, larger(fewest, budget / step));
     }
 
-    S* product_at(const Place& place, Index row, Index step, Index first_step) const {
+    S* product_at(const Place& place, Index at, Index step, Index first_step) const {
         if (input_.beside) return input_.bias.data();
         if (call_.gates && !past_caches_)
-            return call_.gates +
-                   (row * call_.layer.time + time_at(call_.layer, step)) * gates_ * units();
-        return products_[place.common] +
-               ((step - first_step) * rows_ + row - place.rows.begin) * gates_ * units();
+            return call_.gates + (place.rows[at] * call_.layer.time + time_at(call_.layer, step)) *
+                                     gates_ * units();
+        return products_[place.common] + ((step - first_step) * rows_ + at) * gates_ * units();
     }
 
     // Whether each thread keeps its part of c apart while the steps are taken.
@@ -280,9 +279,9 @@ private:
     }
 
     // A row's c while the steps are taken: this thread's units of it.
-    S* c_at(const Place& place, Index row) const {
-        if (moves_c()) return c_[place.own] + (row - place.rows.begin) * units();
-        return call_.final_state[1] + row * units();
+    S* c_at(const Place& place, Index at) const {
+        if (moves_c()) return c_[place.own] + at * units();
+        return call_.final_state[1] + place.rows[at] * units();
     }
 
     // Copies this thread's units of a row's c, unless they are there.
@@ -295,19 +294,19 @@ private:
     void take_over_c(const Place& place, int team) const {
         for (int other = 1; other < team; ++other) {
             const Place theirs = {other, place.common, place.rows, Member{other, team}};
-            for (Index row = place.rows.begin; row < place.rows.end; ++row)
-                move_c(theirs, c_at(place, row), c_at(theirs, row));
+            for (Index at = 0; at < place.rows.count; ++at)
+                move_c(theirs, c_at(place, at), c_at(theirs, at));
         }
     }
 
     void run_place(Place place) const {
         const Layer& layer = call_.layer;
-        const Range rows = place.rows;
+        const RowList rows = place.rows;
         const bool memory = has_memory(layer.cell);
         const S** const h = pointers_[place.own];
-        for (Index row = rows.begin; row < rows.end; ++row) {
-            h[row - rows.begin] = call_.state[0] + row * width();
-            if (memory) move_c(place, c_at(place, row), call_.state[1] + row * units());
+        for (Index at = 0; at < rows.count; ++at) {
+            h[at] = call_.state[0] + rows[at] * width();
+            if (memory) move_c(place, c_at(place, at), call_.state[1] + rows[at] * units());
         }
         place.crew.barrier();
         Upcoming upcoming(lines_[place.own]);
@@ -323,18 +322,17 @@ private:
                 if (memory && place.crew.team < team) take_over_c(place, team);
             }
         }
-        for (Index row = rows.begin; row < rows.end; ++row) {
-            if (memory) move_c(place, call_.final_state[1] + row * units(), c_at(place, row));
-            if (place.first())
-                copy(call_.final_state[0] + row * width(), h[row - rows.begin], width());
+        for (Index at = 0; at < rows.count; ++at) {
+            if (memory) move_c(place, call_.final_state[1] + rows[at] * units(), c_at(place, at));
+            if (place.first()) copy(call_.final_state[0] + rows[at] * width(), h[at], width());
         }
     }
 
     // What a step will read and write.
-    void announce(Range rows, Index step, Upcoming& upcoming) const {
+    void announce(RowList rows, Index step, Upcoming& upcoming) const {
         const Index H = units(), t = time_at(call_.layer, step);
-        for (Index row = rows.begin; row < rows.end; ++row) {
-            const Index at = row * call_.layer.time + t;
+        for (Index place = 0; place < rows.count; ++place) {
+            const Index row = rows[place], at = row * call_.layer.time + t;
             if (input_.beside && is_real(call_.mask, call_.layer, row, t)) {
                 upcoming.add(x_at(row, t), call_.layer.inputs);
             }
@@ -358,12 +356,12 @@ private:
     void multiply_inputs(const Place& place, Index first, Index last, const S** x) const {
         S** const products = targets_[place.own];
         Index count = 0;
-        for (Index row = place.rows.begin; row < place.rows.end; ++row) {
+        for (Index at = 0; at < place.rows.count; ++at) {
             for (Index step = first; step < last; ++step) {
-                const Index t = time_at(call_.layer, step);
+                const Index row = place.rows[at], t = time_at(call_.layer, step);
                 if (!is_real(call_.mask, call_.layer, row, t)) continue;
                 x[count] = x_at(row, t);
-                products[count++] = product_at(place, row, step, first);
+                products[count++] = product_at(place, at, step, first);
             }
         }
         input_.multiply(x, products, count, place);
@@ -372,11 +370,11 @@ private:
     }
 
     void normalize_inputs(const Place& place, Index first, Index last) const {
-        for (Index row = place.rows.begin; row < place.rows.end; ++row) {
+        for (Index at = 0; at < place.rows.count; ++at) {
             for (Index step = first; step < last; ++step) {
-                const Index t = time_at(call_.layer, step);
+                const Index row = place.rows[at], t = time_at(call_.layer, step);
                 if (!is_real(call_.mask, call_.layer, row, t)) continue;
-                input_.normalize(product_at(place, row, step, first),
+                input_.normalize(product_at(place, at, step, first),
                                  call_.saved ? saved_at(row * call_.layer.time + t) : nullptr);
             }
         }
@@ -387,16 +385,16 @@ private:
         const Index H = units(), P = width(), t = time_at(call_.layer, step);
         ForwardRow<S>* const real = real_[place.own];
         Index count = 0;
-        place.each_row([&](Index row) {
-            const Index at = row * call_.layer.time + t;
-            const S*& before = h[row - place.rows.begin];
-            S* const outputs = call_.outputs + at * P;
-            S* const gates = call_.gates ? call_.gates + at * gates_ * H : nullptr;
-            S* const saved = call_.saved ? saved_at(at) : nullptr;
-            S* const c = has_memory(call_.layer.cell) ? c_at(place, row) : nullptr;
+        place.each_row([&](Index at, Index row) {
+            const Index row_step = row * call_.layer.time + t;
+            const S*& before = h[at];
+            S* const outputs = call_.outputs + row_step * P;
+            S* const gates = call_.gates ? call_.gates + row_step * gates_ * H : nullptr;
+            S* const saved = call_.saved ? saved_at(row_step) : nullptr;
+            S* const c = has_memory(call_.layer.cell) ? c_at(place, at) : nullptr;
             if (is_real(call_.mask, call_.layer, row, t)) {
                 const S* const dropout = call_.dropout ? call_.dropout + row * P : nullptr;
-                const S* const product = product_at(place, row, step, first_step);
+                const S* const product = product_at(place, at, step, first_step);
                 seen[count] = dropout ? dropped(place.own, count, before, dropout) : before;
                 x[count] = x_at(row, t);
                 real[count++] = {before,
@@ -413,7 +411,10 @@ private:
                 if (place.first()) {
                     const Index kept = c ? H : 0;
                     copy(outputs, before, P);
-                    if (gates) clear(gates, gates_ * H);
+                    if (gates) {
+                        past_caches_ ? clear_past_caches(gates, gates_ * H)
+                                     : clear(gates, gates_ * H);
+                    }
                     if (saved) clear(saved + kept, saved_row(call_.layer).columns - kept);
                 }
                 if (saved && c) move_c(place, saved, c);

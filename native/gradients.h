@@ -469,32 +469,45 @@ private:
     const Buffer<Index> group_ends_;
 };
 
-// dx = dP W^T
+// dx = dP W^T, and 0 at masked steps.
 template <class F>
 void input_gradient_of(const InputGradient<Sum<F>>& call) {
     using S = Sum<F>;
     constexpr Index block = 96;  // rows of dP that stay in the second-level cache while W passes
     const Layer& layer = call.layer;
-    const Index rows = layer.batch * layer.time, columns = gates_of(layer.cell) * layer.units;
-    const Index blocks = (rows + block - 1) / block;
+    const Index steps = layer.batch * layer.time, columns = gates_of(layer.cell) * layer.units;
+    const Buffer<Index> listed(call.mask ? steps : 0);  // the real steps, b T + t
+    Index real = call.mask ? 0 : steps;
+    for (Index step = 0; call.mask && step < steps; ++step) {
+        if (call.mask[step]) listed.data()[real++] = step;
+    }
+    const auto step_of = [&](Index row) { return call.mask ? listed.data()[row] : row; };
+    const Index blocks = (real + block - 1) / block;
     const int threads = useful_threads(layer.threads, blocks,
-                                       double(rows) * double(columns) * double(layer.inputs));
+                                       double(real) * double(columns) * double(layer.inputs));
     const GradientRow row_of = gradient_row(layer);
     const PlainBuffer<F> W(columns, layer.inputs);
     parallel(threads, [&](Member member) {
         pack(*W, transposed(call.W), 0, member);
+        const Range all = share(member, steps);
+        for (Index step = all.begin; call.mask && step < all.end; ++step) {
+            if (!call.mask[step]) clear(call.grad_x + step * layer.inputs, layer.inputs);
+        }
         member.barrier();
         const Range mine = share(member, blocks);
-        for (Index first = mine.begin * block; first < smaller(rows, mine.end * block);
+        for (Index first = mine.begin * block; first < smaller(real, mine.end * block);
              first += block) {
             const S* pointers[block];
-            const Index count = smaller(block, rows - first);
-            for (Index row = 0; row < count; ++row)
-                pointers[row] = call.grad_product + (first + row) * row_of.columns + row_of.input;
+            const Index count = smaller(block, real - first);
+            for (Index row = 0; row < count; ++row) {
+                pointers[row] =
+                    call.grad_product + step_of(first + row) * row_of.columns + row_of.input;
+            }
             multiply(
                 *W, Rows<S>{pointers, count}, FromZero<S, 1>{},
                 [&](Index row, Index unit, int width, const S* sums) {
-                    store(call.grad_x + (first + row) * layer.inputs + unit, load(sums), width);
+                    store(call.grad_x + step_of(first + row) * layer.inputs + unit, load(sums),
+                          width);
                 },
                 nullptr, Member{0, 1});
         }

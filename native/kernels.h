@@ -149,7 +149,8 @@ struct InputGradient {
     Layer layer;
     const S* grad_product;  // (B, T, R)
     Matrix<S> W;            // (I, GH)
-    S* grad_x;              // (B, T, I)
+    const bool* mask;       // (B, T) or null
+    S* grad_x;              // (B, T, I); 0 at masked steps
 };
 
 // The time steps from `start` up to `stop`.

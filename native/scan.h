@@ -90,6 +90,12 @@ GATEWISE_INLINE void clear(S* to, Index count) {
     __builtin_memset(to, 0, std::size_t(count) * sizeof(S));
 }
 
+// The same past the caches, for numbers that are whole lines.
+template <class S>
+GATEWISE_INLINE void clear_past_caches(S* to, Index count) {
+    for (Index at = 0; at < count; at += lanes<S>) store_past_caches(to + at, Vector<S>{});
+}
+
 // Calls `each(unit, count)` for the vectors of these units, which begin with a whole vector.
 template <class S, class Each>
 GATEWISE_INLINE void for_vectors(Range units, const Each& each) {
@@ -130,24 +136,34 @@ GATEWISE_INLINE Vector<S> with_old(const S* share, Vector<S> passed, Vector<S> g
     return share == nullptr ? passed : fma(load(share + unit, count), grad, passed);
 }
 
+// Some rows of the batch, in order.
+struct RowList {
+    const Index* row;
+    Index count;
+
+    Index operator[](Index place) const { return row[place]; }
+};
+
 // What one thread works on: some rows, alone or in a crew that takes the units of the same rows
 // apart and meets at barriers.
 struct Place {
     int own;     // the number of the memory that is this thread's
     int common;  // the number of the memory that is the crew's
-    Range rows;
+    RowList rows;
     Member crew;
 
     bool first() const { return crew.index == 0; }
 
-    // Calls `visit(row)` for each row, from both ends towards the middle. Of rows at an even
-    // distance, a processor fetches those that it expects next, and past the last one it would
-    // take from another thread what that is at work on.
+    // Calls `visit(at, row)` for each row, which is rows[at], from both ends towards the middle. Of
+    // rows at an even distance, a processor fetches those that it expects next, and past the last
+    // one it would take from another thread what that is at work on.
     template <class Visit>
     GATEWISE_INLINE void each_row(const Visit& visit) const {
-        const Index count = rows.end - rows.begin, half = (count + 1) / 2;
-        for (Index at = 0; at < count; ++at)
-            visit(at < half ? rows.begin + at : rows.end - 1 - (at - half));
+        const Index half = (rows.count + 1) / 2;
+        for (Index turn = 0; turn < rows.count; ++turn) {
+            const Index at = turn < half ? turn : rows.count - 1 - (turn - half);
+            visit(at, rows[at]);
+        }
     }
 
     // Ends a step: waits for the crew. Where that is held up the first goes on alone, with its own
@@ -171,28 +187,89 @@ struct Place {
 // How a call is shared out among threads.
 //
 // Usually a slice of the batch goes through all time steps in one thread, with no barrier between
-// steps. A batch too small for that is taken by all threads together, which meet in every step. A
-// smaller team than expected takes several slices each.
-struct Slices {
-    Index batch;
-    int count;  // of slices, or of threads that work together
-    bool together;
-    Patience patience = {};  // of threads that work together
+// steps: as many rows as the others', and with a mask about as many real steps. A batch too small
+// for that is taken by all threads together, which meet in every step. A smaller team than expected
+// takes several slices each.
+class Slices {
+public:
+    const int count;  // of slices, or of threads that work together
+    const bool together;
+    const Patience patience;  // of threads that work together
 
-    Index most_rows() const { return together ? batch : (batch + count - 1) / count; }
+    // Threads that work together.
+    Slices(const Layer& layer, int crew, Patience patience)
+        : Slices(layer, crew, true, patience, nullptr) {}
+    // Slices of a batch with this mask, or null.
+    Slices(const Layer& layer, int count, const bool* mask)
+        : Slices(layer, count, false, {}, mask) {}
+
+    Index most_rows() const { return together ? batch_ : (batch_ + count - 1) / count; }
 
     // Whether threads write the rows of a state (B, H) next to each other's.
     bool side_by_side() const { return count > 1 && !together; }
 
     template <class Run>
     void run(Member member, const Run& run_place) const {
-        if (together) return run_place(Place{member.index, 0, {0, batch}, member});
-        for (int slice = member.index; slice < count; slice += member.team)
-            run_place(Place{slice, slice, share(Member{slice, count}, batch), Member{0, 1}});
+        if (together) return run_place(Place{member.index, 0, {rows_.data(), batch_}, member});
+        for (int slice = member.index; slice < count; slice += member.team) {
+            const Index begin = slice > 0 ? ends_.data()[slice - 1] : 0;
+            const RowList rows = {rows_.data() + begin, ends_.data()[slice] - begin};
+            run_place(Place{slice, slice, rows, Member{0, 1}});
+        }
     }
+
+private:
+    Slices(const Layer& layer, int slices, bool meet, Patience wait, const bool* mask)
+        : count(slices),
+          together(meet),
+          patience(wait),
+          batch_(layer.batch),
+          rows_(layer.batch),
+          ends_(slices) {
+        if (mask && count > 1 && !together) {
+            deal_out(mask, layer.time);
+            return;
+        }
+        for (Index row = 0; row < batch_; ++row) rows_.data()[row] = row;
+        for (int slice = 0; slice < count; ++slice)
+            ends_.data()[slice] = share(Member{slice, count}, batch_).end;
+    }
+
+    // Deals the rows out, those with the most real steps first: one to each slice, from the first
+    // to the last, then from the last to the first, and so on.
+    void deal_out(const bool* mask, Index time) const {
+        const Buffer<Index> sorted(batch_);
+        sort_by_real_steps(mask, time, sorted.data());
+        Index at = 0;
+        for (int slice = 0; slice < count; ++slice) {
+            for (Index turn = 0; turn * count < batch_; ++turn) {
+                const Index place = turn * count + (turn % 2 == 0 ? slice : count - 1 - slice);
+                if (place < batch_) rows_.data()[at++] = sorted.data()[place];
+            }
+            ends_.data()[slice] = at;
+        }
+    }
+
+    // Writes the rows in the order of their real steps, the most first.
+    void sort_by_real_steps(const bool* mask, Index time, Index* sorted) const {
+        const Buffer<Index> masked(batch_), begin(time + 2);
+        clear(begin.data(), time + 2);
+        for (Index row = 0; row < batch_; ++row) {
+            Index steps = time;
+            for (Index t = 0; t < time; ++t) steps -= mask[row * time + t];
+            masked.data()[row] = steps;
+            ++begin.data()[steps + 1];
+        }
+        for (Index steps = 0; steps <= time; ++steps)
+            begin.data()[steps + 1] += begin.data()[steps];
+        for (Index row = 0; row < batch_; ++row) sorted[begin.data()[masked.data()[row]]++] = row;
+    }
+
+    const Index batch_;
+    const Buffer<Index> rows_, ends_;  // (B): the slices' rows, one slice after the other; (count)
 };
 
-GATEWISE_INLINE Slices slices_of(const Layer& layer, bool may_meet) {
+GATEWISE_INLINE Slices slices_of(const Layer& layer, const bool* mask, bool may_meet) {
     constexpr double worth_meeting = 1 << 13;  // multiply-adds of each thread in one step
     constexpr Index fewest_units = 32;         // of each thread
     constexpr Index near_bytes = 1536 * 1024;  // of a U that a few rows keep a thread busy with
@@ -205,20 +282,20 @@ GATEWISE_INLINE Slices slices_of(const Layer& layer, bool may_meet) {
     const bool few_rows = layer.batch < crew * (near ? 4 : 12);
     const double step = double(layer.batch) * gates * double(layer.outputs) / crew;
     if (may_meet && crew > 1 && few_rows && step >= worth_meeting)
-        return {layer.batch, crew, true, Patience::of(work / crew, step)};
-    return {layer.batch, by_rows, false};
+        return {layer, crew, Patience::of(work / crew, step)};
+    return {layer, by_rows, mask};
 }
 
 // Rows that are normalized are not taken apart.
 template <class S>
 GATEWISE_INLINE Slices slices_of(const Forward<S>& call) {
-    return slices_of(call.layer, !call.layer.layer_norm);
+    return slices_of(call.layer, call.mask, !call.layer.layer_norm);
 }
 
 // Neither are the norms of whole rows and the ways past U.
 template <class S>
 GATEWISE_INLINE Slices slices_of(const BackwardScan<S>& call) {
-    return slices_of(call.layer,
+    return slices_of(call.layer, call.mask,
                      !call.layer.layer_norm && call.path == Path::full && call.norms == nullptr);
 }
 

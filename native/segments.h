@@ -164,7 +164,7 @@ private:
         backward_scan_(back);
         if (call_.grad[0]) add_weights(again, back);
         if (call_.grad_x == nullptr) return;
-        input_gradient_({back.layer, grad_product_.data(), call_.whole.W, grad_x_.data()});
+        input_gradient_({back.layer, grad_product_.data(), call_.whole.W, mask, grad_x_.data()});
         memory_.rows_back(segment, layer.inputs, grad_x_.data(), call_.grad_x);
     }
 

@@ -180,7 +180,7 @@ def run(
     )
     gradients = ops.weight_gradient(x, saved, grad_product, weights, state, *fixed, call.reduce)
     results = {"outputs": saved.outputs, "gates": saved.gates, "dP": grad_product, "norms": norms}
-    results["dx"] = ops.input_gradient(grad_product, weights, call.specification, kernel)
+    results["dx"] = ops.input_gradient(grad_product, weights, mask, call.specification, kernel)
     for name, values in (
         ("final", saved.final_state), ("d(state)", grad_state), ("d(weight)", gradients)
     ):  # fmt: skip

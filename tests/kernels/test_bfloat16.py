@@ -62,7 +62,7 @@ def test_operands_are_rounded_as_torch_rounds() -> None:
     state = [torch.zeros(len(values), 1)]
     outputs, *_ = cpu.forward(x, [one, nothing], state, None, NO_NOISE, line, False)
     assert torch.equal(outputs.flatten().nan_to_num(7.0), expected.nan_to_num(7.0))
-    dx = cpu.input_gradient(x, [one, nothing], line)
+    dx = cpu.input_gradient(x, [one, nothing], None, line)
     assert torch.equal(dx.flatten().nan_to_num(7.0), expected.nan_to_num(7.0))
 
     grad, ones, nothing = values[:64].reshape(1, 1, 64), torch.ones(1, 1, 1), torch.zeros(64, 64)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -115,7 +116,7 @@ def run(
         p.grad_outputs, p.grad_final, outputs, gates, saved, *shared, p.scale, path, measured
     )
     gradients = kernel.weight_gradient(p.x, outputs, gates, saved, grad_product, *shared, reduce)
-    grad_x = kernel.input_gradient(grad_product, p.weights, p.specification)
+    grad_x = kernel.input_gradient(grad_product, p.weights, p.mask, p.specification)
     if p.mask is not None and p.specification.cell != "lstm" and saved.numel():
         saved = torch.where(p.mask.unsqueeze(-1), saved, 0)  # unspecified there
     results = {"outputs": outputs, "gates": gates, "saved": saved, "dP": grad_product}
@@ -351,6 +352,40 @@ def test_any_number_of_threads_gives_the_same_bits(
 
 
 @each_cell
+@pytest.mark.parametrize("kernel", [reference, cpu], ids=["reference", "cpu"])
+def test_a_masked_step_receives_no_gradient_whatever_the_weights(
+    specification: Specification, kernel: ModuleType
+) -> None:
+    problem = make_problem(specification, (5, 50, 33, 20), masked=True)
+    problem.weights[0][4, 0] = float("inf")
+    assert problem.mask is not None
+    masked = ~problem.mask
+    dP = torch.randn(5, 50, problem.weights[0].shape[1], dtype=torch.float64)
+    dP[masked] = 0
+    dx = kernel.input_gradient(dP, problem.weights, problem.mask, specification)
+    assert (dx[masked] == 0).all()
+    assert dx[problem.mask][:, 4].isinf().all()
+    finite = [column for column in range(33) if column != 4]
+    plain = kernel.input_gradient(dP, problem.weights, None, specification)
+    torch.testing.assert_close(dx[..., finite], plain[..., finite])
+
+
+@each_type
+def test_lengths_that_differ_much_give_the_same_bits_with_any_number_of_threads(
+    specification: Specification, dtype: torch.dtype, threads: None
+) -> None:
+    """Rows are dealt out to the threads by their real steps."""
+    problem = make_problem(specification, (17, 20, 40, 70)).to(dtype)
+    lengths = torch.tensor([20, 20, 1, 1, 0, 3, 20, 7, 1, 1, 1, 19, 2, 20, 5, 5, 0])
+    problem = replace(problem, mask=torch.arange(20) < lengths[:, None])
+    torch.set_num_threads(1)
+    expected = run(problem)
+    for count in (2, 3, 5):
+        torch.set_num_threads(count)
+        assert_same_bits(run(problem), expected)
+
+
+@each_cell
 def test_a_wide_layer_whose_weight_gradient_is_computed_by_parts(
     specification: Specification, threads: None
 ) -> None:
@@ -444,8 +479,8 @@ def test_the_way_back_in_two_chunks_equals_the_whole(specification: Specificatio
     assert torch.equal(torch.cat((first, second), dim=1), whole)
     for value, expected in zip(grad_first, grad_state, strict=True):
         assert torch.equal(value, expected)
-    dx = cpu.input_gradient(whole, p.weights, specification)
-    assert torch.equal(dx[:, :5], cpu.input_gradient(first, p.weights, specification))
+    dx = cpu.input_gradient(whole, p.weights, None, specification)
+    assert torch.equal(dx[:, :5], cpu.input_gradient(first, p.weights, None, specification))
 
 
 @each_type

@@ -48,7 +48,7 @@ def whole(given: Pass, grad_outputs: Tensor | None, final: list[Tensor]) -> list
         grad_outputs, final, saved, given.weights, given.state, *fixed
     )
     weights = ops.weight_gradient(given.x, saved, grad_product, given.weights, given.state, *fixed)
-    x = ops.input_gradient(grad_product, given.weights, *fixed[2:])
+    x = ops.input_gradient(grad_product, given.weights, given.mask, *fixed[2:])
     return [[saved.outputs, *saved.final_state, x, *grad_state], weights]
 
 

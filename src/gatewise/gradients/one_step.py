@@ -61,6 +61,8 @@ class _OneStep(torch.autograd.Function):
             grad_product, _, _ = ops.backward_scan(
                 None, final, ctx.saved, given.weights, given.state, *fixed, path=ctx.step.path
             )
-            grad_x = ops.input_gradient(grad_product, given.weights, *fixed[2:])
+            grad_x = ops.input_gradient(
+                grad_product, given.weights, given.mask, given.specification, given.kernel
+            )
         # The states before are constants here: what they owe to the weights is in the trace.
         return None, None, None, grad_x, *grad_weights, *(None for _ in given.state)

@@ -99,7 +99,7 @@ class _Passage(torch.autograd.Function):
         if ctx.needs_input_grad[3]:
             if back.across_layers == "step":
                 grad_product, _, _ = scan(x.new_zeros(x.shape[1]))
-            grad_x = ops.input_gradient(grad_product, weights, *fixed[2:])
+            grad_x = ops.input_gradient(grad_product, weights, given.mask, *fixed[2:])
         return None, None, None, grad_x, *grad_weights, *grad_state
 
 

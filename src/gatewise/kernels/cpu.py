@@ -158,10 +158,12 @@ def weight_gradient(
     return _sum_weight_gradient(call, run, x, dP, weights, reduce)
 
 
-def input_gradient(dP: Tensor, weights: Sequence[Tensor], specification: Specification) -> Tensor:
-    """Return dL/dx = dP Wᵀ, (B, T, I)."""
+def input_gradient(
+    dP: Tensor, weights: Sequence[Tensor], mask: Tensor | None, specification: Specification
+) -> Tensor:
+    """Return dL/dx = dP Wᵀ, (B, T, I); 0 at masked steps."""
     call = NativeCall(dP, weights, specification, inputs=weights[0].shape[0])
-    return _multiply_input_gradient(call, dP.contiguous())
+    return _multiply_input_gradient(call, dP.contiguous(), call.mask(mask))
 
 
 class Gradients(NamedTuple):
@@ -207,7 +209,7 @@ def backward(
     if wants_weights:
         grad_weights = _sum_weight_gradient(call, run, x, product, weights, "all")
     if wants_x:
-        grad_x = _multiply_input_gradient(call, product)
+        grad_x = _multiply_input_gradient(call, product, run.mask)
     return Gradients(product, grad_state if wants_state else None, grad_weights, grad_x)
 
 
@@ -311,12 +313,13 @@ def _sum_weight_gradient(
     return gradients
 
 
-def _multiply_input_gradient(call: NativeCall, dP: Tensor) -> Tensor:
+def _multiply_input_gradient(call: NativeCall, dP: Tensor, mask: Tensor | None) -> Tensor:
     sizes = call.sizes
     grad_x = dP.new_empty(sizes.batch, sizes.time, sizes.inputs)
     sizes.module.input_gradient(
-        sizes.is_double, sizes.layer, dP.data_ptr(), matrix(call.weights[0]), grad_x.data_ptr()
-    )
+        sizes.is_double, sizes.layer, dP.data_ptr(), matrix(call.weights[0]), address(mask),
+        grad_x.data_ptr(),
+    )  # fmt: skip
     return grad_x
 
 

@@ -281,7 +281,7 @@ def _gradients(
             x, run, product, weights, state, mask, noise, specification, kernel
         )
     if wanted.x:
-        grad_x = ops.input_gradient(product, weights, specification, kernel)
+        grad_x = ops.input_gradient(product, weights, mask, specification, kernel)
     return Gradients(product, grad_state if wanted.state else None, grad_weights, grad_x)
 
 
@@ -355,7 +355,7 @@ def _backward_together(
     else:
         grad_weights = [weight.new_empty(size, 0) for weight in weights]
     if wanted.x:
-        grad_x = ops.input_gradient(grad_product, weights, call.specification, call.kernel)
+        grad_x = ops.input_gradient(grad_product, weights, mask, call.specification, call.kernel)
     else:
         grad_x = x.new_empty(0)
     first, rest = (grad_product, grad_x), grad_state

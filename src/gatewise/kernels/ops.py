@@ -48,7 +48,8 @@ _WEIGHT_GRADIENT = (
     "str specification, str kernel, str reduce) -> Tensor[]"
 )
 _INPUT_GRADIENT = (
-    "input_gradient(Tensor grad_product, Tensor[] weights, str specification, str kernel) -> Tensor"
+    "input_gradient(Tensor grad_product, Tensor[] weights, Tensor? mask, "
+    "str specification, str kernel) -> Tensor"
 )
 
 
@@ -161,10 +162,16 @@ def weight_gradient(
 
 
 def input_gradient(
-    grad_product: Tensor, weights: Sequence[Tensor], specification: Specification, kernel: str
+    grad_product: Tensor,
+    weights: Sequence[Tensor],
+    mask: Tensor | None,
+    specification: Specification,
+    kernel: str,
 ) -> Tensor:
-    """Return dL/dx (B, T, I)."""
-    return torch.ops.gatewise.input_gradient(grad_product, weights, specification.encode(), kernel)
+    """Return dL/dx (B, T, I), which is 0 at masked steps."""
+    return torch.ops.gatewise.input_gradient(
+        grad_product, weights, mask, specification.encode(), kernel
+    )
 
 
 def _run_forward(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
@@ -185,12 +192,9 @@ def _run_weight_gradient(*arguments: Any) -> list[Tensor]:
     return _KERNELS[kernel].weight_gradient(*tensors, noise, decoded, reduce)
 
 
-def _run_input_gradient(
-    grad_product: Tensor, weights: list[Tensor], specification: str, kernel: str
-) -> Tensor:
-    return _KERNELS[kernel].input_gradient(
-        grad_product, weights, Specification.decode(specification)
-    )
+def _run_input_gradient(*arguments: Any) -> Tensor:
+    *tensors, specification, kernel = arguments
+    return _KERNELS[kernel].input_gradient(*tensors, Specification.decode(specification))
 
 
 def _fake_forward(
@@ -235,9 +239,7 @@ def _fake_weight_gradient(*arguments: Any) -> list[Tensor]:
     return [weight.new_empty(*lead, *weight.shape) for weight in weights]
 
 
-def _fake_input_gradient(
-    grad_product: Tensor, weights: list[Tensor], specification: str, kernel: str
-) -> Tensor:
+def _fake_input_gradient(grad_product: Tensor, weights: list[Tensor], *_: Any) -> Tensor:
     batch, steps, _ = grad_product.shape
     return grad_product.new_empty(batch, steps, weights[0].shape[0])
 
@@ -271,7 +273,7 @@ def _backward(ctx: Any, grad_outputs: Tensor | None, grad_final: list[Tensor | N
         )  # fmt: skip
     if ctx.needs_input_grad[0]:
         grad_x = torch.ops.gatewise.input_gradient(
-            grad_product, weights, ctx.specification, ctx.kernel
+            grad_product, weights, mask, ctx.specification, ctx.kernel
         )
     return grad_x, grad_weights, grad_state, None, *(None for _ in noise), None, None, None
 

@@ -100,7 +100,7 @@ class _Recomputed(torch.autograd.Function):
             grad_x = None
             if wanted.x:
                 grad_x = ops.input_gradient(
-                    grad_product, given.weights, given.specification, given.kernel
+                    grad_product, given.weights, given.mask, given.specification, given.kernel
                 )
         if not wanted.weights:
             rest[:count] = [None] * count

@@ -97,8 +97,7 @@ def weight_gradient(
     has a faster product than this one gives its own.
     """
     with full_precision(x):
-        if mask is not None:
-            x = torch.where(mask.unsqueeze(-1), x, 0)
+        x = only_real(x, mask)
         seen = previous_outputs(outputs, state, specification)
         if noise.recurrent_dropout is not None:
             seen = seen * noise.recurrent_dropout.unsqueeze(1)
@@ -146,12 +145,21 @@ def weight_gradient(
 
 
 def input_gradient(
-    grad_product: Tensor, weights: Sequence[Tensor], specification: Specification
+    grad_product: Tensor,
+    weights: Sequence[Tensor],
+    mask: Tensor | None,
+    specification: Specification,
 ) -> Tensor:
-    """Return dL/dx (B, T, I)."""
+    """Return dL/dx (B, T, I); 0 at masked steps."""
     row = gradient_row(specification, cells.units_of(weights, specification), weights[1].shape[0])
     with full_precision(grad_product):
-        return product(grad_product[..., row.input], weights[0].t(), specification.precision)
+        found = product(grad_product[..., row.input], weights[0].t(), specification.precision)
+    return only_real(found, mask)
+
+
+def only_real(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Return values (B, T, ·) with 0 at masked steps."""
+    return values if mask is None else torch.where(mask.unsqueeze(-1), values, 0)
 
 
 def _with_normals(
@@ -165,8 +173,7 @@ def _with_normals(
 ) -> Tensor:
     """Return the rows of ``saved`` with what layer normalization adds to them."""
     named, precision = Weights.of(weights, specification), specification.precision
-    if mask is not None:
-        x = torch.where(mask.unsqueeze(-1), x, 0)
+    x = only_real(x, mask)
     seen = previous_outputs(run.outputs, state, specification)
     if noise.recurrent_dropout is not None:
         seen = seen * noise.recurrent_dropout.unsqueeze(1)
@@ -182,9 +189,7 @@ def _with_normals(
     row = saved_row(specification, cells.units_of(weights, specification))
     padding = row.statistics.stop - row.statistics.start - statistics.shape[-1]
     added = torch.cat((*normals, functional.pad(statistics, (0, padding))), dim=-1)
-    if mask is not None:
-        added = torch.where(mask.unsqueeze(-1), added, 0)
-    return torch.cat((run.saved, added), dim=-1)
+    return torch.cat((run.saved, only_real(added, mask)), dim=-1)
 
 
 def _reset_before_gradient(

@@ -98,7 +98,7 @@ def go_back(
                 total.add_(one)
         if gradient.x is not None:
             gradient.x[:, start:stop] = kernel.input_gradient(
-                grad_product, part.weights, part.specification
+                grad_product, part.weights, part.mask, part.specification
             )
 
 

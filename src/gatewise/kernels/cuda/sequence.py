@@ -187,11 +187,14 @@ def weight_gradient(
 
 
 def input_gradient(
-    grad_product: Tensor, weights: Sequence[Tensor], specification: Specification
+    grad_product: Tensor,
+    weights: Sequence[Tensor],
+    mask: Tensor | None,
+    specification: Specification,
 ) -> Tensor:
-    """Return dL/dx (B, T, I)."""
+    """Return dL/dx (B, T, I); 0 at masked steps."""
     found = _product(grad_product.flatten(0, 1), weights[0].t(), specification.precision)
-    return found.unflatten(0, grad_product.shape[:2])
+    return reference.only_real(found.unflatten(0, grad_product.shape[:2]), mask)
 
 
 def _product(left: Tensor, right: Tensor, precision: str) -> Tensor:
