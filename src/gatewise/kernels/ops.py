@@ -239,7 +239,7 @@ def _fake_weight_gradient(*arguments: Any) -> list[Tensor]:
     return [weight.new_empty(*lead, *weight.shape) for weight in weights]
 
 
-def _fake_input_gradient(grad_product: Tensor, weights: list[Tensor], *_: Any) -> Tensor:
+def _fake_input_gradient(grad_product: Tensor, weights: list[Tensor], *others: Any) -> Tensor:
     batch, steps, _ = grad_product.shape
     return grad_product.new_empty(batch, steps, weights[0].shape[0])
 
