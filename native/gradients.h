@@ -65,8 +65,7 @@ public:
 private:
     using Panel = Packed<F, 1, plain_vectors>;
     using Results = Packed<S, 1, plain_vectors>;
-    static constexpr Index most_factors =
-        24 * 1024 / (plain_vectors * vector_bytes);  // a panel and a strip fit in 32 KB of cache
+    static constexpr Index most_factors = 36 * 1024 / (plain_vectors * vector_bytes);
     static constexpr Index depth = most_factors * numbers<F>;  // steps of a block
     // So many columns of the left sides at a time stay in the second-level cache while the panels
     // pass.

@@ -158,14 +158,16 @@ Ahead ahead_of(const Packed<F, G, V>& right, Index tile, Index taken, Index most
 // With `apart`, the first elements of a row do not go to the same sums as the rest: theirs are the
 // first G vectors, the others' the last G, and all of them start where they go.
 //
-// The panel is taken by parts that stay in the nearest cache while all rows pass.
+// The panel is taken by parts that stay in the second-level cache while all rows pass. From there
+// it comes as fast as four rows or more can take it, and each part costs every row the way of its
+// sums to memory and back.
 template <int apart = 0, class F, int G, int V>
 void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum<F>* sums,
               Begun<Sum<F>> begun, Upcoming* upcoming) {
     static_assert(apart == 0 || V == 1, "the sums of one part lie side by side");
     using S = Sum<F>;
     constexpr int group = most_rows<G * V>;
-    constexpr Index most = 32 * 1024 / (G * V * vector_bytes);
+    constexpr Index most = 256 * 1024 / (G * V * vector_bytes);
     const int vectors = right.vectors(tile);
     const Index width = Index(vectors) * G * lanes<F>, stride = width + apart * lanes<F>;
     const Index groups = (left.count + group - 1) / group;
