@@ -51,8 +51,11 @@ struct ForwardCall {
 template <class F>
 using ForwardOf = typename ForwardCall<F>::Type;
 
-// A matrix of more bytes than this does not stay in the second-level cache from step to step.
-inline constexpr Index far_bytes = 640 * 1024;
+// A matrix of more bytes than this does not stay in the second-level cache from step to step, and
+// one of more than that not in the last one.
+inline constexpr Index far_bytes = 640 * 1024, farthest_bytes = 5 << 20;
+// So many rows of a thread are worth reading a matrix for from the last cache.
+inline constexpr Index rows_worth_far = 16;
 
 // Whether x and h may be one row of a product.
 template <class F>
@@ -60,8 +63,8 @@ inline constexpr bool joins = true;
 
 // Whether x is multiplied in each step, beside h, by one matrix of W above U, or for many steps at
 // a time, ahead of them. Beside it, the sums never leave the registers; ahead of it, W is read once
-// for many steps, which counts where it is too large for the caches or serves a single row. The
-// bits are the same.
+// for many steps, which counts where it is too large for the caches, or far and larger than U, or
+// far for the few rows that a thread has. The bits are the same.
 template <class CellType>
 GATEWISE_INLINE bool takes_input_beside(const Layer& layer) {
     if constexpr (!CellType::may_take_input || !joins<typename CellType::Factor>) {
@@ -70,7 +73,10 @@ GATEWISE_INLINE bool takes_input_beside(const Layer& layer) {
         using F = typename CellType::Factor;
         if (layer.layer_norm) return false;
         const Index matrix = (layer.inputs + layer.outputs) * gates_of(layer.cell) * layer.units;
-        return matrix * Index(sizeof(F)) / numbers<F> <= far_bytes && layer.batch > 1;
+        const Index bytes = matrix * Index(sizeof(F)) / numbers<F>;
+        if (bytes <= far_bytes) return layer.batch > 1;
+        return bytes <= farthest_bytes && layer.inputs <= layer.outputs &&
+               layer.batch >= rows_worth_far * layer.threads;
     }
 }
 
@@ -258,10 +264,12 @@ private:
     // As many steps as keep their input products in the second-level cache, and where W does not
     // stay there itself, as many as are worth reading it.
     Index chunk_steps() const {
-        constexpr Index budget = 256 * 1024, worth_reading = 96;  // rows
+        constexpr Index budget = 256 * 1024;
         const Index row = gates_ * units() * Index(sizeof(S)), step = rows_ * row;
-        const bool far = call_.layer.inputs * row > far_bytes;
-        const Index fewest = far ? (worth_reading + rows_ - 1) / rows_ : 1;
+        const Index bytes = call_.layer.inputs * row;
+        const bool near = bytes <= farthest_bytes && rows_ >= rows_worth_far;
+        const Index worth_reading = bytes <= far_bytes ? 1 : near ? 32 : 96;  // rows
+        const Index fewest = (worth_reading + rows_ - 1) / rows_;
         return smaller(call_.layer.time, larger(fewest, budget / step));
     }
 
