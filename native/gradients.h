@@ -331,7 +331,7 @@ private:
     void add_block(const Turn* turns, Index count, Block block, Block next,
                    const Workplace& workplace) const {
         fill_left(products_.left(), block, workplace.sides.data(), workplace.left);
-        // One panel after the other in the same memory, which stays in the nearest cache. Meanwhile
+        // One panel after the other in the same memory, which stays in the caches. Meanwhile
         // comes what the next one is made of, no earlier, lest it be gone again by then.
         for (Index number = 0; number < count; ++number) {
             const Turn& turn = turns[number];

@@ -252,11 +252,13 @@ private:
 
     // Writes the rows in the order of their real steps, the most first.
     void sort_by_real_steps(const bool* mask, Index time, Index* sorted) const {
+        // A mask that somebody made of other bytes than 0 and 1 must not lead out of `begin`.
+        const auto* const bytes = reinterpret_cast<const unsigned char*>(mask);
         const Buffer<Index> masked(batch_), begin(time + 2);
         clear(begin.data(), time + 2);
         for (Index row = 0; row < batch_; ++row) {
             Index steps = time;
-            for (Index t = 0; t < time; ++t) steps -= mask[row * time + t];
+            for (Index t = 0; t < time; ++t) steps -= bytes[row * time + t] != 0;
             masked.data()[row] = steps;
             ++begin.data()[steps + 1];
         }
