@@ -339,16 +339,16 @@ private:
     // What a step will read and write.
     void announce(RowList rows, Index step, Upcoming& upcoming) const {
         const Index H = units(), t = time_at(call_.layer, step);
-        for (Index place = 0; place < rows.count; ++place) {
-            const Index row = rows[place], at = row * call_.layer.time + t;
+        for (Index at = 0; at < rows.count; ++at) {
+            const Index row = rows[at], row_step = row * call_.layer.time + t;
             if (input_.beside && is_real(call_.mask, call_.layer, row, t)) {
                 upcoming.add(x_at(row, t), call_.layer.inputs);
             }
             if (!past_caches_) {
-                if (call_.gates) upcoming.add(call_.gates + at * gates_ * H, gates_ * H);
-                if (call_.saved) upcoming.add(saved_at(at), saved_row(call_.layer).columns);
+                if (call_.gates) upcoming.add(call_.gates + row_step * gates_ * H, gates_ * H);
+                if (call_.saved) upcoming.add(saved_at(row_step), saved_row(call_.layer).columns);
             }
-            upcoming.add(call_.outputs + at * width(), width());
+            upcoming.add(call_.outputs + row_step * width(), width());
             const auto& [zoneout_h, zoneout_c] = call_.options.zoneout;
             if (zoneout_h.data) upcoming.add(share_at(zoneout_h, row, t), width());
             if (zoneout_c.data) upcoming.add(share_at(zoneout_c, row, t), H);

@@ -368,6 +368,8 @@ def test_a_masked_step_receives_no_gradient_whatever_the_weights(
     finite = [column for column in range(33) if column != 4]
     plain = kernel.input_gradient(dP, problem.weights, None, specification)
     torch.testing.assert_close(dx[..., finite], plain[..., finite])
+    nowhere = torch.zeros_like(problem.mask)
+    assert (kernel.input_gradient(dP, problem.weights, nowhere, specification) == 0).all()
 
 
 @each_type
