@@ -65,7 +65,8 @@ public:
 private:
     using Panel = Packed<F, 1, plain_vectors>;
     using Results = Packed<S, 1, plain_vectors>;
-    static constexpr Index most_factors = 36 * 1024 / (plain_vectors * vector_bytes);
+    static constexpr Index most_factors =
+        24 * 1024 / (plain_vectors * vector_bytes);  // a panel and a strip fit in 32 KB of cache
     static constexpr Index depth = most_factors * numbers<F>;  // steps of a block
     // So many columns of the left sides at a time stay in the second-level cache while the panels
     // pass.
@@ -331,7 +332,7 @@ private:
     void add_block(const Turn* turns, Index count, Block block, Block next,
                    const Workplace& workplace) const {
         fill_left(products_.left(), block, workplace.sides.data(), workplace.left);
-        // One panel after the other in the same memory, which stays in the caches. Meanwhile
+        // One panel after the other in the same memory, which stays in the nearest cache. Meanwhile
         // comes what the next one is made of, no earlier, lest it be gone again by then.
         for (Index number = 0; number < count; ++number) {
             const Turn& turn = turns[number];

@@ -392,7 +392,7 @@ def test_a_wide_layer_whose_weight_gradient_is_computed_by_parts(
     specification: Specification, threads: None
 ) -> None:
     # Three blocks of steps, more rows of results than are taken at once, sums beyond the caches.
-    problem = make_problem(specification, (4, 130, 700, 720), masked=True)
+    problem = make_problem(specification, (4, 55, 700, 720), masked=True)
     torch.set_num_threads(2)
     assert_close(run(problem), run(problem, reference), 1e-9)
     single = problem.to(torch.float32)
