@@ -387,6 +387,19 @@ def test_lengths_that_differ_much_give_the_same_bits_with_any_number_of_threads(
         assert_same_bits(run(problem), expected)
 
 
+@each_precision
+def test_x_beside_h_and_ahead_of_it_give_the_same_bits(
+    specification: Specification, threads: None
+) -> None:
+    """Which of them it is depends on the rows of a thread, where the weights are many."""
+    problem = make_problem(specification, (33, 3, 200, 210), masked=True).to(torch.float32)
+    torch.set_num_threads(1)
+    expected = run(problem)
+    for count in (2, 3, 5):
+        torch.set_num_threads(count)
+        assert_same_bits(run(problem), expected)
+
+
 @each_cell
 def test_a_wide_layer_whose_weight_gradient_is_computed_by_parts(
     specification: Specification, threads: None
