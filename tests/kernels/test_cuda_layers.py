@@ -128,11 +128,24 @@ def test_per_sample_and_second_derivatives() -> None:
 
 # torch's compiler recommends less exact products on a GPU that has them.
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")
-def test_compiled_by_torch() -> None:
-    layer = GRU(128, return_sequences=True).to("cuda")
-    x = torch.randn(32, 7, 4, device="cuda")
-    expected = layer(x)
-    assert_same([torch.compile(layer, fullgraph=True)(x)], [expected.detach()])
+@pytest.mark.parametrize("cell", [LSTM, GRU])
+def test_compiled_by_torch(cell: type[LSTM | GRU], monkeypatch: pytest.MonkeyPatch) -> None:
+    # cuDNN computes this GRU, and not when it is compiled.
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    torch.compiler.reset()
+    layer = cell(128, return_sequences=True).to("cuda")
+    x = torch.randn(32, 200, 4, device="cuda")
+    expected = layer(x).detach()
+    graphs: list[Any] = []
+
+    def look(graph: torch.fx.GraphModule, given: list[torch.Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    assert_same([torch.compile(layer, backend=look, fullgraph=True)(x)], [expected])
+    calls = [str(node.target) for node in graphs[0].graph.nodes]
+    assert f"gatewise.{cell.__name__.lower()}" in "".join(calls), calls
+    assert_same([torch.compile(layer, fullgraph=True)(x)], [expected])
 
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 
 from gatewise.cells import GATES, NO_NOISE, Noise, Specification, input_product, scan
 from gatewise.errors import UnknownNameError, UnsupportedError
-from gatewise.kernels import Request, choose, cpu, ops, recording, recurrent, reference
+from gatewise.kernels import Choice, Request, choose, cpu, ops, recording, recurrent, reference
 
 SPECIFICATIONS = [
     Specification("lstm"),
@@ -345,6 +345,23 @@ def test_compiled_equals_eager(kernel: str, cell: str) -> None:
     assert_close(grads, torch.autograd.grad(case.loss(expected), case.leaves), 1e-5)
     with torch.no_grad():
         assert_close(compiled(), expected, 1e-6)
+
+
+def test_compiled_layers_of_cudnn_are_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's compiler would write out cuDNN's layers, one time step after the other."""
+    module = inspect.getmodule(recurrent)
+    monkeypatch.setattr(module, "choose", lambda _: Choice("cudnn", "a test"))
+    torch.compiler.reset()
+    case = Case(Specification("gru"), mask=False, dropout=False)
+    nodes: list[str] = []
+
+    def look(graph: torch.fx.GraphModule, given: list[Tensor]) -> Callable[..., object]:
+        nodes.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    results = torch.compile(lambda: case.run("auto"), fullgraph=True, backend=look)()
+    assert "gatewise.gru" in nodes, nodes
+    assert_close(results, case.run("reference"), 1e-9)
 
 
 def test_compiled_double_backward_raises() -> None:

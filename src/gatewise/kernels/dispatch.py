@@ -92,9 +92,9 @@ def choose(request: Request) -> Choice:
 def keeping_gates(
     kernel: str, specification: Specification, weights: Sequence[Tensor], device: str
 ) -> str:
-    """Return the kernel that takes the place of ``kernel`` where the gates are asked for.
+    """Return the kernel that takes the place of ``kernel`` where the operator must run.
 
-    Only cuDNN keeps them to itself.
+    Only cuDNN is no kernel of the operator's: it keeps its gates to itself.
     """
     if kernel != "cudnn":
         return kernel

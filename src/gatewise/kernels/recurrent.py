@@ -121,8 +121,8 @@ def _compiled(
         product = cells.input_product(x, weights, mask, call.specification)
         scan = cells.scan(product, weights, state, mask, noise, call.specification)
         return scan.outputs, scan.final_state
-    if call.kernel == "cudnn":
-        return cudnn.run(x, weights, state, call.specification)
+    # cuDNN's layers the compiler would write out, one time step after the other.
+    kernel = keeping_gates(call.kernel, call.specification, weights, x.device.type)
     run = ops.forward(
         x,
         weights,
@@ -130,7 +130,7 @@ def _compiled(
         mask,
         noise,
         call.specification,
-        call.kernel,
+        kernel,
         call.needs_backward,
     )
     return run.outputs, tuple(run.final_state)
