@@ -5,6 +5,9 @@
 
 #pragma once
 
+#include <optional>
+#include <type_traits>
+
 #include "normal.h"
 #include "scan.h"
 
@@ -39,8 +42,11 @@ struct ForwardRows {
     const S** x;     // (count): x of each row; null where it is multiplied ahead
 
     // What multiplies W above U, or U alone.
-    Rows<S> left(const Layer& layer) const { return {seen, count, 1, x, x ? layer.inputs : 0}; }
+    Rows<S> left(const Layer& layer) const {
+        return {seen, count, 1, x, x ? layer.inputs : 0, shadow};
+    }
     Upcoming* upcoming;
+    Shadow<S>* shadow;  // of a single row, or null
 };
 
 // A forward pass with weights that are factors of this kind.
@@ -51,9 +57,9 @@ struct ForwardCall {
 template <class F>
 using ForwardOf = typename ForwardCall<F>::Type;
 
-// A matrix of more bytes than this does not stay in the second-level cache from step to step, and
-// one of more than that not in the last one.
-inline constexpr Index far_bytes = 640 * 1024, farthest_bytes = 5 << 20;
+// A matrix of more bytes than these does not stay in the nearest cache from step to step, not in
+// the second-level cache and not in the last one.
+inline constexpr Index nearest_bytes = 32 * 1024, far_bytes = 640 * 1024, farthest_bytes = 5 << 20;
 // So many rows of a thread are worth reading a matrix for from the last cache.
 inline constexpr Index rows_worth_far = 16;
 
@@ -61,10 +67,15 @@ inline constexpr Index rows_worth_far = 16;
 template <class F>
 inline constexpr bool joins = true;
 
-// Whether x is multiplied in each step, beside h, by one matrix of W above U, or for many steps at
-// a time, ahead of them. Beside it, the sums never leave the registers; ahead of it, W is read once
-// for many steps, which counts where it is too large for the caches, or far and larger than U, or
-// far for the few rows that a thread has. The bits are the same.
+// How x is multiplied; the bits are the same.
+enum class InputWay {
+    beside,  // in each step, beside h, by one matrix of W above U: the sums stay in the registers
+    shadow,  // of a block of steps at a time, while a single row waits for U in the block before
+    ahead,   // of many steps at a time, ahead of them: W is read once for all
+};
+
+// Whether x is multiplied beside h. W is then read in every step, which counts where it is too
+// large for the caches, or far and larger than U, or far for the few rows that a thread has.
 template <class CellType>
 GATEWISE_INLINE bool takes_input_beside(const Layer& layer) {
     if constexpr (!CellType::may_take_input || !joins<typename CellType::Factor>) {
@@ -78,6 +89,25 @@ GATEWISE_INLINE bool takes_input_beside(const Layer& layer) {
         return bytes <= farthest_bytes && layer.inputs <= layer.outputs &&
                layer.batch >= rows_worth_far * layer.threads;
     }
+}
+
+// Whether each product of this cell's step gives a thread the gates of its own units, and only
+// those: the others share out tiles of several vectors.
+GATEWISE_INLINE bool has_units_of_its_own(Cell cell) {
+    return has_memory(cell) || cell == Cell::gru_reset_after;
+}
+
+template <class CellType>
+GATEWISE_INLINE InputWay input_way(const Layer& layer, int threads) {
+    using F = typename CellType::Factor;
+    if (takes_input_beside<CellType>(layer)) return InputWay::beside;
+    const bool single = layer.batch == 1 && has_units_of_its_own(layer.cell);
+    if (!single || layer.layer_norm || !std::is_same_v<F, Sum<F>>) return InputWay::ahead;
+    const Index row = gates_of(layer.cell) * layer.units * Index(sizeof(F)) / threads;
+    const bool waits =
+        layer.outputs * row > nearest_bytes && layer.time > 2 * Shadow<Sum<F>>::steps;
+    const bool stays = (layer.inputs + layer.outputs) * row <= far_bytes;
+    return waits && stays ? InputWay::shadow : InputWay::ahead;
 }
 
 // The depth of the matrix that a step multiplies by: U, or W above U. Its W ends with a whole
@@ -130,33 +160,45 @@ void fill_bias(const Forward<S>& call, S* to) {
     }
 }
 
-// x W + b for a chunk of steps of one slice; with layer_norm the normalized x W.
+// x W + b for a chunk of steps of one slice, or in the shadow of others; with layer_norm the
+// normalized x W.
 template <class F>
 struct InputProduct {
     using S = Sum<F>;
     using Call = ForwardOf<F>;
 
     const Call& call;
-    const bool beside;
-    PlainBuffer<F> W;
-    Buffer<S> bias;  // (GH)
-    Buffer<S> gain;  // (GH), with layer_norm
+    const InputWay way;
+    PlainBuffer<F> W;                // where x is multiplied ahead
+    PackedBuffer<S, 1, 1> W_shadow;  // where it is in the shadow
+    Buffer<S> bias;                  // (GH)
+    Buffer<S> gain;                  // (GH), with layer_norm
 
-    InputProduct(const Call& forward, bool input_beside)
+    InputProduct(const Call& forward, InputWay input_way)
         : call(forward),
-          beside(input_beside),
-          W(beside ? 0 : forward.layer.inputs, gates_of(forward.layer.cell) * forward.layer.units),
+          way(input_way),
+          W(way == InputWay::ahead ? forward.layer.inputs : 0,
+            gates_of(forward.layer.cell) * forward.layer.units),
+          W_shadow(way == InputWay::shadow ? forward.layer.inputs : 0,
+                   gates_of(forward.layer.cell) * forward.layer.units),
           bias(gates_of(forward.layer.cell) * forward.layer.units),
           gain(forward.layer.layer_norm ? gates_of(forward.layer.cell) * forward.layer.units : 0) {}
 
     void pack(Member member) const {
-        if (!beside) pack_input(*W, call, member);
+        if (way == InputWay::ahead) pack_input(*W, call, member);
+        if (way == InputWay::shadow) shadow(member, nullptr).pack(call.W);
         if (member.index != 0) return;
         fill_bias(call, bias.data());
         if (call.layer.layer_norm) {
             copy(gain.data(), call.options.norm.input_gain,
                  gates_of(call.layer.cell) * call.layer.units);
         }
+    }
+
+    // A member's part, which needs this memory for anything but to be packed.
+    Shadow<S> shadow(Member member, S* memory) const {
+        const Index units = call.layer.units;
+        return {*W_shadow, bias.data(), units, units_of<S>(member, units), memory};
     }
 
     void multiply(const S* const* x, S* const* product, Index count, const Place& place) const {
@@ -206,18 +248,19 @@ public:
           gates_(gates_of(call.layer.cell)),
           slices_(slices_of(call)),
           rows_(slices_.most_rows()),
-          input_(call, takes_input_beside<CellType>(call.layer)),
+          input_(call, input_way<CellType>(call.layer, slices_.count)),
           past_caches_(keeps_past_caches(call)),
-          chunk_(input_.beside ? call.layer.time : chunk_steps()),
-          products_(slices_.count, (call.gates && !past_caches_) || input_.beside
-                                       ? 0
-                                       : chunk_ * rows_ * gates_ * units()),
+          chunk_(chunk_steps()),
+          products_at_once_(in_shadow() ? 2 * chunk_ : chunk_),
+          products_(slices_.count,
+                    beside() || in_gates() ? 0 : products_at_once_ * rows_ * gates_ * units()),
           c_(slices_.count, moves_c() ? rows_ * units() : 0),
           seen_(slices_.count, call.dropout ? rows_ * width() : 0),
           real_(slices_.count, rows_),
           pointers_(slices_.count, (2 + ahead()) * rows_),
           targets_(slices_.count, ahead() * rows_),
-          lines_(slices_.count, lines_ahead()) {}
+          lines_(slices_.count, lines_ahead()),
+          shadow_(slices_.count, in_shadow() ? Shadow<S>::memory_size(call.layer.inputs) : 0) {}
 
     void run() const {
         parallel(
@@ -241,8 +284,12 @@ public:
 private:
     Index units() const { return call_.layer.units; }
     Index width() const { return call_.layer.outputs; }  // of h
+    bool beside() const { return input_.way == InputWay::beside; }
+    bool in_shadow() const { return input_.way == InputWay::shadow; }
+    // Whether x W stands where the gates will.
+    bool in_gates() const { return call_.gates && !past_caches_ && !in_shadow(); }
     // The steps whose x are gathered at a time.
-    Index ahead() const { return input_.beside ? 1 : chunk_; }
+    Index ahead() const { return beside() ? 1 : chunk_; }
 
     // The lines of memory that one step of one slice touches at most. A few rows leave no time to
     // ask for them: their products wait for the weights.
@@ -264,6 +311,8 @@ private:
     // As many steps as keep their input products in the second-level cache, and where W does not
     // stay there itself, as many as are worth reading it.
     Index chunk_steps() const {
+        if (beside()) return call_.layer.time;
+        if (in_shadow()) return Shadow<S>::steps;
         constexpr Index budget = 256 * 1024;
         const Index row = gates_ * units() * Index(sizeof(S)), step = rows_ * row;
         const Index bytes = call_.layer.inputs * row;
@@ -273,12 +322,14 @@ private:
         return smaller(call_.layer.time, larger(fewest, budget / step));
     }
 
-    S* product_at(const Place& place, Index at, Index step, Index first_step) const {
-        if (input_.beside) return input_.bias.data();
-        if (call_.gates && !past_caches_)
+    S* product_at(const Place& place, Index at, Index step) const {
+        if (beside()) return input_.bias.data();
+        if (in_gates())
             return call_.gates + (place.rows[at] * call_.layer.time + time_at(call_.layer, step)) *
                                      gates_ * units();
-        return products_[place.common] + ((step - first_step) * rows_ + at) * gates_ * units();
+        const Index number = step % products_at_once_ * rows_ + at;
+        const int memory = in_shadow() ? place.own : place.common;
+        return products_[memory] + number * gates_ * units();
     }
 
     // Whether each thread keeps its part of c apart while the steps are taken.
@@ -318,16 +369,30 @@ private:
         }
         place.crew.barrier();
         Upcoming upcoming(lines_[place.own]);
+        std::optional<Shadow<S>> shadow;
+        if (in_shadow()) multiply_block(place, 0, shadow);
         for (Index first = 0; first < layer.time; first += chunk_) {
             const Index last = smaller(first + chunk_, layer.time);
-            if (!input_.beside) multiply_inputs(place, first, last, h + 2 * rows_);
+            if (shadow) {
+                begin_block(place, last, *shadow);
+            } else if (!beside()) {
+                multiply_inputs(place, first, last, h + 2 * rows_);
+            }
             for (Index step = first; step < last; ++step) {
                 upcoming.clear();
                 if (lines_ahead() > 0 && step + 1 < last) announce(rows, step + 1, upcoming);
-                run_step(place, step, first, h, h + rows_, h + 2 * rows_, upcoming);
+                if (shadow) shadow->begin_step(step - first);
+                run_step(place, step, h, h + rows_, h + 2 * rows_, upcoming,
+                         shadow ? &*shadow : nullptr);
+                if (shadow) shadow->end_step();
                 const int team = place.crew.team;
                 if (!place.meet()) return;
-                if (memory && place.crew.team < team) take_over_c(place, team);
+                if (place.crew.team == team) continue;
+                if (memory) take_over_c(place, team);
+                if (shadow) {  // which was of this thread's units
+                    multiply_block(place, first, shadow);
+                    multiply_block(place, last, shadow);
+                }
             }
         }
         for (Index at = 0; at < rows.count; ++at) {
@@ -336,12 +401,33 @@ private:
         }
     }
 
+    // Has the x of the block of steps from `first` on multiplied in the shadow of those before.
+    void begin_block(const Place& place, Index first, Shadow<S>& shadow) const {
+        const Layer& layer = call_.layer;
+        const Index last = smaller(first + chunk_, layer.time);
+        if (first == last) return shadow.begin(nullptr, 0, nullptr, 0);
+        S** const products = targets_[place.own];
+        for (Index step = first; step < last; ++step)
+            products[step - first] = product_at(place, 0, step);
+        shadow.begin(x_at(place.rows[0], time_at(layer, first)),
+                     layer.reverse ? -call_.x.time_stride : call_.x.time_stride, products,
+                     int(last - first));
+    }
+
+    // Multiplies this block's with no step before it, in a shadow that fits the crew as it is now.
+    void multiply_block(const Place& place, Index first, std::optional<Shadow<S>>& shadow) const {
+        shadow.emplace(input_.shadow(place.crew, shadow_[place.own]));
+        begin_block(place, first, *shadow);
+        shadow->begin_step(chunk_ - 1);
+        shadow->end_step();
+    }
+
     // What a step will read and write.
     void announce(RowList rows, Index step, Upcoming& upcoming) const {
         const Index H = units(), t = time_at(call_.layer, step);
         for (Index at = 0; at < rows.count; ++at) {
             const Index row = rows[at], row_step = row * call_.layer.time + t;
-            if (input_.beside && is_real(call_.mask, call_.layer, row, t)) {
+            if (beside() && is_real(call_.mask, call_.layer, row, t)) {
                 upcoming.add(x_at(row, t), call_.layer.inputs);
             }
             if (!past_caches_) {
@@ -369,7 +455,7 @@ private:
                 const Index row = place.rows[at], t = time_at(call_.layer, step);
                 if (!is_real(call_.mask, call_.layer, row, t)) continue;
                 x[count] = x_at(row, t);
-                products[count++] = product_at(place, at, step, first);
+                products[count++] = product_at(place, at, step);
             }
         }
         input_.multiply(x, products, count, place);
@@ -382,14 +468,14 @@ private:
             for (Index step = first; step < last; ++step) {
                 const Index row = place.rows[at], t = time_at(call_.layer, step);
                 if (!is_real(call_.mask, call_.layer, row, t)) continue;
-                input_.normalize(product_at(place, at, step, first),
+                input_.normalize(product_at(place, at, step),
                                  call_.saved ? saved_at(row * call_.layer.time + t) : nullptr);
             }
         }
     }
 
-    void run_step(const Place& place, Index step, Index first_step, const S** h, const S** seen,
-                  const S** x, Upcoming& upcoming) const {
+    void run_step(const Place& place, Index step, const S** h, const S** seen, const S** x,
+                  Upcoming& upcoming, Shadow<S>* shadow) const {
         const Index H = units(), P = width(), t = time_at(call_.layer, step);
         ForwardRow<S>* const real = real_[place.own];
         Index count = 0;
@@ -402,7 +488,7 @@ private:
             S* const c = has_memory(call_.layer.cell) ? c_at(place, at) : nullptr;
             if (is_real(call_.mask, call_.layer, row, t)) {
                 const S* const dropout = call_.dropout ? call_.dropout + row * P : nullptr;
-                const S* const product = product_at(place, at, step, first_step);
+                const S* const product = product_at(place, at, step);
                 seen[count] = dropout ? dropped(place.own, count, before, dropout) : before;
                 x[count] = x_at(row, t);
                 real[count++] = {before,
@@ -429,7 +515,7 @@ private:
             }
             before = outputs;
         });
-        cell_.step(place, {real, count, seen, input_.beside ? x : nullptr, &upcoming});
+        cell_.step(place, {real, count, seen, beside() ? x : nullptr, &upcoming, shadow});
     }
 
     const S* dropped(int thread, Index row, const S* h, const S* dropout) const {
@@ -447,14 +533,15 @@ private:
     const Index rows_;
     const InputProduct<Factor> input_;
     const bool past_caches_;
-    const Index chunk_;
-    const PerThread<S> products_;          // (chunk, rows, GH), where they are not in `gates`
+    const Index chunk_, products_at_once_;
+    const PerThread<S> products_;          // (products at once, rows, GH), where not in `gates`
     const PerThread<S> c_;                 // (rows, H), where c is moved
     const PerThread<S> seen_;              // (rows, P): h with dropout
     const PerThread<ForwardRow<S>> real_;  // (rows)
     const PerThread<const S*> pointers_;   // ((2 + ahead) rows): h, seen, x
     const PerThread<S*> targets_;          // (ahead rows)
     const PerThread<const char*> lines_;   // (lines of one step)
+    const PerThread<S> shadow_;            // what a shadow needs
 };
 
 template <class S, class CellType>

@@ -7,7 +7,9 @@
 
 #pragma once
 
-#include "pack.h"
+#include <type_traits>
+
+#include "shadow.h"
 #include "upcoming.h"
 
 namespace gatewise::GATEWISE_ISA {
@@ -21,6 +23,7 @@ struct Rows {
     Index stride = 1;
     const F* const* before = nullptr;
     Index depth_before = 0;
+    Shadow<F>* shadow = nullptr;  // what else is multiplied while a single row is
 };
 
 // The rows whose sums over C vectors fit the registers.
@@ -109,6 +112,46 @@ GATEWISE_INLINE void product_of_width(int vectors, int rows, const Part<F>& part
     product_of<F, R, G * V>(rows, part);
 }
 
+// The same of a single row, and a part of its shadow: as many multiply-adds of each in turn.
+template <class S, int C>
+[[gnu::noinline]] void product_with_shadow(const Part<S>& part, const ShadowPart<S>& beside) {
+    constexpr int turns = lanes<S> < C ? 1 : lanes<S> / C;
+    Vector<S> sum[C];
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) sum[c] = load(part.from[0] + c * part.from_stride);
+    const S* left = part.rows[0] + part.first * part.stride;
+    const S* panel = part.panel;
+    const auto add = [&]() __attribute__((always_inline)) {
+        const Vector<S> value = broadcast(*left);
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) sum[c] = fma(value, load(panel + c * lanes<S>), sum[c]);
+        left += part.stride;
+        panel += C * lanes<S>;
+    };
+    ShadowSums<S> others(beside);
+    const Index both = smaller(part.depth / turns, beside.depth);
+    for (Index at = 0; at < both; ++at) {
+#pragma GCC unroll 16
+        for (int turn = 0; turn < turns; ++turn) add();
+        others.add();
+    }
+    for (Index at = both * turns; at < part.depth; ++at) add();
+    for (Index at = both; at < beside.depth; ++at) others.add();
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) store(part.sums + c * lanes<S>, sum[c]);
+    others.finish(beside);
+}
+
+// The same for a number of vectors of units, 1 to V, known only now.
+template <class S, int G, int V>
+GATEWISE_INLINE void product_with_shadow_of_width(int vectors, const Part<S>& part,
+                                                  const ShadowPart<S>& beside) {
+    if constexpr (V > 1) {
+        if (vectors < V) return product_with_shadow_of_width<S, G, V - 1>(vectors, part, beside);
+    }
+    product_with_shadow<S, G * V>(part, beside);
+}
+
 // Where the sums of some rows start: row r's are the vectors at row[r], so far from each other.
 // Null: where they go.
 template <class S>
@@ -182,20 +225,26 @@ void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum
             const bool begins = first == 0 && begun.row != nullptr;
             const S* gone_on[group];
             for (int row = 0; row < group; ++row) gone_on[row] = to + row * stride;
-            product_of_width<F, group, G, V>(
-                vectors, rows,
-                {.rows = (before ? left.before : left.pointers) + begin,
-                 .first = before ? first : first - left.depth_before,
-                 .stride = before ? 1 : left.stride,
-                 .depth = next - first,
-                 .panel = right.panel(tile) + first * width,
-                 .from = begins ? begun.row + begin : gone_on,
-                 .from_stride = begins ? begun.stride : lanes<S>,
-                 .sums = to,
-                 .sums_stride = stride,
-                 .upcoming = upcoming ? upcoming->take(next - first) : nullptr,
-                 .ahead = ahead.take(next - first),
-                 .ahead_stride = ahead.stride});
+            const Part<F> part = {.rows = (before ? left.before : left.pointers) + begin,
+                                  .first = before ? first : first - left.depth_before,
+                                  .stride = before ? 1 : left.stride,
+                                  .depth = next - first,
+                                  .panel = right.panel(tile) + first * width,
+                                  .from = begins ? begun.row + begin : gone_on,
+                                  .from_stride = begins ? begun.stride : lanes<S>,
+                                  .sums = to,
+                                  .sums_stride = stride,
+                                  .upcoming = upcoming ? upcoming->take(next - first) : nullptr,
+                                  .ahead = ahead.take(next - first),
+                                  .ahead_stride = ahead.stride};
+            if constexpr (std::is_same_v<F, S>) {
+                const ShadowPart<S>* const beside = left.shadow ? left.shadow->take() : nullptr;
+                if (beside) {
+                    product_with_shadow_of_width<S, G, V>(vectors, part, *beside);
+                    continue;
+                }
+            }
+            product_of_width<F, group, G, V>(vectors, rows, part);
         }
     }
 }
@@ -309,8 +358,10 @@ void multiply(const Packed<F, G, V>& right, const Rows<F>& left, const Start& st
                 }
             }
             if (begun.row == nullptr) each(begin, end, start);
-            const Rows<F> rows = {left.pointers + begin, end - begin, left.stride,
-                                  left.before ? left.before + begin : nullptr, left.depth_before};
+            const Rows<F> rows = {
+                left.pointers + begin, end - begin,
+                left.stride,           left.before ? left.before + begin : nullptr,
+                left.depth_before,     left.shadow};
             add_tile<apart>(right, tile, rows, sums, begun, upcoming);
             take_in_turn(each, begin, end, take);
         }

@@ -49,7 +49,7 @@ public:
             pointers[row] = showing[row].outputs = shown + row * H;
             showing[row].share_h = nullptr;  // zoneout keeps of the projected h
         }
-        cell_->step(place, {showing, rows.count, rows.seen, rows.x, rows.upcoming});
+        cell_->step(place, {showing, rows.count, rows.seen, rows.x, rows.upcoming, rows.shadow});
         place.crew.barrier();
         multiply(
             *projection_, Rows<S>{pointers, rows.count}, FromZero<S, 1>{},

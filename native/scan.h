@@ -144,6 +144,13 @@ struct RowList {
     Index operator[](Index place) const { return row[place]; }
 };
 
+// A member's share of so many units, whole vectors of them.
+template <class S>
+GATEWISE_INLINE Range units_of(Member member, Index count) {
+    const Range vectors = share(member, (count + lanes<S> - 1) / lanes<S>);
+    return {vectors.begin * lanes<S>, smaller(count, vectors.end * lanes<S>)};
+}
+
 // What one thread works on: some rows, alone or in a crew that takes the units of the same rows
 // apart and meets at barriers.
 struct Place {
@@ -176,11 +183,10 @@ struct Place {
         return goes_on;
     }
 
-    // This thread's units, whole vectors of them.
+    // This thread's units.
     template <class S>
     Range units(Index count) const {
-        const Range vectors = share(crew, (count + lanes<S> - 1) / lanes<S>);
-        return {vectors.begin * lanes<S>, smaller(count, vectors.end * lanes<S>)};
+        return units_of<S>(crew, count);
     }
 };
 

@@ -429,24 +429,51 @@ def test_threads_that_take_a_few_rows_together_give_the_same_bits(
         assert_same_bits(run(problem, measured=False), expected)
 
 
+def row_of(problem: Problem, row: int) -> Problem:
+    one = slice(row, row + 1)
+    return replace(
+        problem,
+        x=problem.x[one],
+        state=[s[one] for s in problem.state],
+        mask=None if problem.mask is None else problem.mask[one],
+        noise=problem.noise.rows(one),
+        grad_outputs=problem.grad_outputs[one],
+        grad_final=[g[one] for g in problem.grad_final],
+    )
+
+
+def rows_of(results: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
+    summed = ("dW", "dU", "db")
+    return {
+        name: result[row : row + 1]
+        for name, result in results.items()
+        if name not in summed and result.numel()
+    }
+
+
 @each_type
 def test_a_row_is_the_same_alone(specification: Specification, dtype: torch.dtype) -> None:
     problem = make_problem(specification, (13, 5, 9, 37), masked=True).to(dtype)
     whole = run(problem)
-    per_row = [name for name in whole if name not in ("dW", "dU", "db")]
     for row in (1, 7, 12):
-        one = slice(row, row + 1)
-        alone = replace(
-            problem,
-            x=problem.x[one],
-            state=[s[one] for s in problem.state],
-            mask=problem.mask[one],
-            noise=problem.noise.rows(one),
-            grad_outputs=problem.grad_outputs[one],
-            grad_final=[g[one] for g in problem.grad_final],
-        )
-        expected = {name: whole[name][one] for name in per_row if whole[name].numel()}
-        assert_same_bits(run(alone), expected)
+        assert_same_bits(run(row_of(problem, row)), rows_of(whole, row))
+
+
+@each_type
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("sizes", [(2, 35, 30, 128), (2, 50, 170, 101), (2, 40, 1, 190)], ids=str)
+def test_a_single_row_of_many_steps_is_the_same_as_beside_another(
+    specification: Specification, dtype: torch.dtype, sizes: tuple[int, int, int, int],
+    masked: bool, threads: None,
+) -> None:  # fmt: skip
+    """Alone, its x is multiplied some steps ahead, while the steps before wait for U."""
+    problem = make_problem(specification, sizes, masked=masked).to(dtype)
+    torch.set_num_threads(1)
+    whole = run(problem, measured=False)
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        for row in (0, 1):
+            assert_same_bits(run(row_of(problem, row), measured=False), rows_of(whole, row))
 
 
 # The second one's W is too large for the caches and is multiplied by 20 steps at a time, ahead.
