@@ -112,7 +112,10 @@ private:
               sums(call.most_sums(parts)),
               turns(call.most_turns(parts)),
               columns(call.most_columns()),
+              zeros(call.most_columns()),
               lines(call.most_lines()) {
+            for (Index row = 0; row < call.most_columns(); ++row)
+                zeros.data()[row] = FromZero<S, 1>().at(row, 0);
             const F** to = columns.data();
             for (int product = 0; product < call.products_.count(); ++product)
                 to = call.list_columns(call.products_[product].left, call.products_.left(), left,
@@ -127,6 +130,7 @@ private:
         const Buffer<Turn> turns;         // of a block
         const Buffer<const F*> columns;   // (results of all products): where the left columns
                                           // that they are sums of begin in `left`
+        const Buffer<const S*> zeros;     // (rows) where the sums of the first block start
         const Buffer<const char*> lines;  // of what the next turn takes
     };
 
@@ -226,13 +230,17 @@ private:
         const Turn* const turns = workplace.turns.data();
         const Index count = list_turns(member, workplace);
         if (count == 0) return;
+        const Index first_step = group == 0 ? 0 : group_ends_.data()[group - 1];
         const Index last_step = group_ends_.data()[group];
-        for (Index step = group == 0 ? 0 : group_ends_.data()[group - 1]; step < last_step;
-             step += depth) {
+        if (first_step == last_step) {
+            for (Index turn = 0; turn < count; ++turn)
+                clear(turns[turn].sums, turns[turn].sums_count);
+        }
+        for (Index step = first_step; step < last_step; step += depth) {
             const Index after = smaller(last_step, step + depth);
             const Block block = {steps_.data() + step, after - step};
             const Block next = {steps_.data() + after, smaller(depth, last_step - after)};
-            add_block(turns, count, block, next, workplace);
+            add_block(turns, count, block, next, step == first_step, workplace);
         }
         for (Index turn = 0; turn < count; ++turn) write_results(turns[turn], group);
     }
@@ -257,7 +265,6 @@ private:
                     const Index width = (columns.end - column + lanes<S> - 1) / lanes<S> * lanes<S>;
                     const Index count = (rows.end - rows.begin) * width;
                     *turn = {number, rows, columns, left + rows.begin, sums, count};
-                    clear(sums, count);
                     sums += count;
                 }
             }
@@ -329,7 +336,7 @@ private:
     // What a step's projection multiplied.
     const S* shown(Index step) const { return row(step) + gradient_row(call_.layer).shown; }
 
-    void add_block(const Turn* turns, Index count, Block block, Block next,
+    void add_block(const Turn* turns, Index count, Block block, Block next, bool is_first,
                    const Workplace& workplace) const {
         fill_left(products_.left(), block, workplace.sides.data(), workplace.left);
         // One panel after the other in the same memory, which stays in the nearest cache. Meanwhile
@@ -352,7 +359,8 @@ private:
                 announce_turn(turns[0], next, upcoming);
             }
             const Rows<F> rows = {turn.left, turn.rows.end - turn.rows.begin, lanes<F>};
-            add_tile(panel, 0, rows, turn.sums, {}, &upcoming);
+            const Begun<S> from_zero = {workplace.zeros.data(), 0};
+            add_tile(panel, 0, rows, turn.sums, is_first ? from_zero : Begun<S>{}, &upcoming);
         }
     }
 
