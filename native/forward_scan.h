@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "normal.h"
+#include "processor.h"
 #include "scan.h"
 
 namespace gatewise::GATEWISE_ISA {
@@ -107,7 +108,7 @@ GATEWISE_INLINE InputWay input_way(const Layer& layer, int threads) {
     const bool waits =
         layer.outputs * row > nearest_bytes && layer.time > 2 * Shadow<Sum<F>>::steps;
     const bool stays = (layer.inputs + layer.outputs) * row <= far_bytes;
-    return waits && stays ? InputWay::shadow : InputWay::ahead;
+    return waits && stays && second_cache_is_narrow() ? InputWay::shadow : InputWay::ahead;
 }
 
 // The depth of the matrix that a step multiplies by: U, or W above U. Its W ends with a whole

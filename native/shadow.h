@@ -1,7 +1,7 @@
 // What a single row leaves room for: x W of later steps, multiplied while the row waits for U.
 //
-// A row by itself takes each line of U once, and the second-level cache brings a line in the time
-// of two multiply-adds. The second one is x W's: its W is read for as many steps as a vector has
+// A row by itself takes each line of U once. Where the second-level cache brings a line in the time
+// of two multiply-adds, the second one is x W's: its W is read for as many steps as a vector has
 // lanes. The bits are those of x W multiplied ahead of all steps.
 
 #pragma once
@@ -15,9 +15,10 @@ template <class S>
 struct ShadowPart {
     const S* panel;      // of W, a vector for each step of the depth
     const S* x;          // (depth, lanes): a time step in each lane
-    Index depth;         // at least 1
-    const S* begin;      // where the sums of all steps start; null: where they go
-    S* const* products;  // (count) where they go, from `column` on
+    Index depth;         // may be 0
+    const S* begin;      // where the sums of all steps start; null: at `sums`
+    S* sums;             // (lanes, lanes): where they stay until the depth is through
+    S* const* products;  // (count) where they go then, from `column` on; null: not yet
     int count;           // time steps
     Index column;
     int width;  // columns, a vector or less
@@ -30,9 +31,8 @@ public:
         : panel_(part.panel), x_(part.x) {
 #pragma GCC unroll 16
         for (int step = 0; step < lanes<S>; ++step) {
-            sum_[step] = part.begin          ? load(part.begin, part.width)
-                         : step < part.count ? load(part.products[step] + part.column, part.width)
-                                             : Vector<S>{};
+            sum_[step] =
+                part.begin ? load(part.begin, part.width) : load(part.sums + step * lanes<S>);
         }
     }
 
@@ -49,7 +49,11 @@ public:
     GATEWISE_INLINE void finish(const ShadowPart<S>& part) const {
 #pragma GCC unroll 16
         for (int step = 0; step < lanes<S>; ++step) {
-            if (step < part.count) store(part.products[step] + part.column, sum_[step], part.width);
+            if (part.products == nullptr) {
+                store(part.sums + step * lanes<S>, sum_[step]);
+            } else if (step < part.count) {
+                store(part.products[step] + part.column, sum_[step], part.width);
+            }
         }
     }
 
@@ -75,7 +79,7 @@ public:
     static constexpr int steps = lanes<S>;  // of a block
 
     // The numbers that `memory` holds.
-    static Index memory_size(Index inputs) { return inputs * steps; }
+    static Index memory_size(Index inputs) { return (inputs + steps) * steps; }
 
     // `own` are the thread's of so many units; bias is (GH).
     Shadow(const W& packed, const S* bias, Index units, Range own, S* memory)
@@ -135,7 +139,8 @@ public:
                  .x = x_ + depth.begin * steps,
                  .depth = depth.end - depth.begin,
                  .begin = number == 0 ? bias_ + column : nullptr,
-                 .products = products_,
+                 .sums = x_ + W_.depth * steps,
+                 .products = number == parts_of_vector - 1 ? products_ : nullptr,
                  .count = count_,
                  .column = column,
                  .width = lanes_before<S>(column, W_.units)};
@@ -147,7 +152,7 @@ private:
     static constexpr int parts_of_vector = steps < 4 ? 1 : steps / 4;
 
     // The vectors where this thread's units have columns of a gate, which begins with this column.
-    // A vector may belong to several gates and threads.
+    // A vector may belong to several gates, and to several threads, which all pack it then.
     Range own_vectors(Index gate) const {
         if (own_.begin == own_.end) return {0, 0};
         return {(gate + own_.begin) / lanes<S>, (gate + own_.end - 1) / lanes<S> + 1};
