@@ -112,7 +112,8 @@ GATEWISE_INLINE void product_of_width(int vectors, int rows, const Part<F>& part
     product_of<F, R, G * V>(rows, part);
 }
 
-// The same of a single row, and a part of its shadow: as many multiply-adds of each in turn.
+// The product of a single row, and beside it a part of its shadow: as many multiply-adds of each in
+// turn.
 template <class S, int C>
 [[gnu::noinline]] void product_with_shadow(const Part<S>& part, const ShadowPart<S>& beside) {
     constexpr int turns = lanes<S> < C ? 1 : lanes<S> / C;
@@ -358,10 +359,10 @@ void multiply(const Packed<F, G, V>& right, const Rows<F>& left, const Start& st
                 }
             }
             if (begun.row == nullptr) each(begin, end, start);
-            const Rows<F> rows = {
-                left.pointers + begin, end - begin,
-                left.stride,           left.before ? left.before + begin : nullptr,
-                left.depth_before,     left.shadow};
+            Rows<F> rows = left;
+            rows.pointers += begin;
+            rows.count = end - begin;
+            if (rows.before) rows.before += begin;
             add_tile<apart>(right, tile, rows, sums, begun, upcoming);
             take_in_turn(each, begin, end, take);
         }

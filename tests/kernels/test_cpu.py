@@ -466,7 +466,7 @@ def test_a_single_row_of_many_steps_is_the_same_as_beside_another(
     specification: Specification, dtype: torch.dtype, sizes: tuple[int, int, int, int],
     masked: bool, threads: None,
 ) -> None:  # fmt: skip
-    """Alone, its x is multiplied some steps ahead, while the steps before wait for U."""
+    """Alone, its x may be multiplied some steps ahead, while the steps before wait for U."""
     problem = make_problem(specification, sizes, masked=masked).to(dtype)
     torch.set_num_threads(1)
     whole = run(problem, measured=False)
