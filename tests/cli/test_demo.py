@@ -63,9 +63,8 @@ def test_answers_the_question_with_a_probability(finished):
     )
     assert answer
     assert 0.5 <= float(answer[2]) <= 1
-    assert re.search(
-        r"the first test series \(it is speaker 1\): speaker \d, probability 0\.\d+", output
-    )
+    asked = re.findall(r"a test series of speaker (\d): speaker \d, probability 0\.\d+", output)
+    assert asked == [str(speaker) for speaker in range(1, 10)]
 
 
 def test_the_models_are_where_it_says(finished):

@@ -64,11 +64,10 @@ def demo(
     fragments.preprocessing([text])  # refuses a sentence without a word before it costs anything
     out.mkdir(parents=True, exist_ok=True)
     _run(fragments, out, seed, quick)
-    _ask(out / _TEXT_FILE, text, f'"{text}"')
+    _ask(out / _TEXT_FILE, {f'"{text}"': text})
     vowels = _japanese_vowels()
     _run(vowels, out, seed, quick)
-    truth = vowels.data.label_names[vowels.data.test.y[0]]
-    _ask(out / _SERIES_FILE, vowels.data.test.x[0], f"the first test series (it is {truth})")
+    _ask(out / _SERIES_FILE, _first_of_each(vowels.data))
     typer.echo(f"\nDone in {time.monotonic() - began:.0f} seconds. The models are in {out}.")
 
 
@@ -180,20 +179,30 @@ def _answer_the_two_questions(task: _Task, x: list[Any], y: np.ndarray) -> None:
     typer.echo(f"\n{render_sharing(measure_sharing(task.model, padded, y, mask=mask))}")
 
 
-def _ask(path: Path, sample: Any, name: str) -> None:
-    """Load a model from its file alone and ask it about one raw sample."""
+def _first_of_each(data: Any) -> dict[str, Any]:
+    """Return the first test series of each label, by what it is."""
+    found: dict[str, Any] = {}
+    for x, y in zip(data.test.x, data.test.y, strict=True):
+        found.setdefault(f"a test series of {data.label_names[y]}", x)
+    return found
+
+
+def _ask(path: Path, samples: dict[str, Any]) -> None:
+    """Load a model from its file alone and ask it about raw samples, each of a name."""
     import numpy as np
 
     from gatewise.models import load_model
 
     model = load_model(path)
     assert model.labels is not None
-    probabilities = np.ravel(model.predict(model.preprocessing([sample]), verbose=0))
-    if len(probabilities) == 1:  # a sigmoid gives the probability of the second label alone
-        probabilities = np.array([1 - probabilities[0], probabilities[0]])
-    likeliest = int(probabilities.argmax())
+    rows = model.predict(model.preprocessing(list(samples.values())), verbose=0)
+    if rows.shape[1] == 1:  # a sigmoid gives the probability of the second label alone
+        rows = np.concatenate([1 - rows, rows], axis=1)
     typer.echo(
-        f"\nSaved in {path},\n"
-        f"{path.stat().st_size / 1e6:.1f} MB; loaded from there and asked:\n"
-        f"  {name}: {model.labels[likeliest]}, probability {probabilities[likeliest]:.3f}"
+        f"\nSaved in {path},\n{path.stat().st_size / 1e6:.1f} MB; loaded from there and asked:"
     )
+    for name, probabilities in zip(samples, rows, strict=True):
+        likeliest = int(probabilities.argmax())
+        typer.echo(
+            f"  {name}: {model.labels[likeliest]}, probability {probabilities[likeliest]:.3f}"
+        )
