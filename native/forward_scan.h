@@ -75,6 +75,17 @@ enum class InputWay {
     ahead,   // of many steps at a time, ahead of them: W is read once for all
 };
 
+// Whether so many vectors are saved where the gates stand side by side, and not each in vectors of
+// its own, that they are worth the way of x W to memory and back: few units, or many inputs.
+template <class S>
+GATEWISE_INLINE bool fills_vectors_badly(const Layer& layer) {
+    constexpr Index worth_storing = 16;  // multiply-adds of a vector
+    const auto vectors = [](Index columns) { return (columns + lanes<S> - 1) / lanes<S>; };
+    const Index gates = gates_of(layer.cell), together = vectors(gates * layer.units);
+    const Index saved = gates * vectors(layer.units) - together;
+    return layer.inputs * saved > worth_storing * together;
+}
+
 // Whether x is multiplied beside h. W is then read in every step, which counts where it is too
 // large for the caches, or far and larger than U, or far for the few rows that a thread has.
 template <class CellType>
@@ -83,7 +94,7 @@ GATEWISE_INLINE bool takes_input_beside(const Layer& layer) {
         return false;
     } else {
         using F = typename CellType::Factor;
-        if (layer.layer_norm) return false;
+        if (layer.layer_norm || fills_vectors_badly<Sum<F>>(layer)) return false;
         const Index matrix = (layer.inputs + layer.outputs) * gates_of(layer.cell) * layer.units;
         const Index bytes = matrix * Index(sizeof(F)) / numbers<F>;
         if (bytes <= far_bytes) return layer.batch > 1;
