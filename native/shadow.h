@@ -90,21 +90,17 @@ public:
 
     // Packs what this thread multiplies.
     void pack(Matrix<S> from) const {
-        // A few rows along the lines of memory that `from` lies in, or columns that do.
-        const bool lines = from.column_stride == 1;
-        const Index block = lines ? 16 : transposed_rows, at_once = lines ? 1 : block;
-        for (Index first = 0; first < W_.depth; first += block) {
-            const Index last = smaller(first + block, W_.depth);
+        // A row at a time where it lies in lines of memory, else lines of its columns.
+        const Index at_once = from.column_stride == 1 ? 1 : transposed_rows;
+        for (Index row = 0; row < W_.depth; row += at_once) {
+            const Matrix<S> rows = from_row(from, row);
+            const Index depth = smaller(at_once, W_.depth - row);
             for (Index gate = 0; gate < W_.units; gate += units_) {
                 const Range vectors = own_vectors(gate);
-                for (Index row = first; row < last; row += at_once) {
-                    const Matrix<S> rows = from_row(from, row);
-                    const Index depth = smaller(at_once, last - row);
-                    for (Index vector = vectors.begin; vector < vectors.end; ++vector) {
-                        const Index column = W_.first_unit(vector);
-                        pack_vector(rows, column, lanes_before<S>(column, W_.units), depth,
-                                    W_.panel(vector) + row * lanes<S>, lanes<S>);
-                    }
+                for (Index vector = vectors.begin; vector < vectors.end; ++vector) {
+                    const Index column = W_.first_unit(vector);
+                    pack_vector(rows, column, lanes_before<S>(column, W_.units), depth,
+                                W_.panel(vector) + row * lanes<S>, lanes<S>);
                 }
             }
         }
@@ -171,7 +167,7 @@ private:
     const S* const bias_;
     const Index units_;
     const Range own_;
-    S* const x_;  // (I, steps)
+    S* const x_;  // (I, steps), and behind it the sums of a part (steps, lanes)
     Index parts_ = 0, taken_ = 0, due_ = 0;
     S* const* products_ = nullptr;
     int count_ = 0;
