@@ -30,6 +30,31 @@ struct Rows {
 template <int C>
 inline constexpr int most_rows = accumulators / C > 8 ? 8 : accumulators / C;
 
+// The rows of a product in groups whose sums over C vectors fit the registers.
+//
+// Where these hold few rows, the last group takes the rows that are left over with its own, and
+// takes them by halves of the vectors: a group of one row or two would leave most of the registers
+// empty, and wait for the panel instead.
+template <int C>
+struct RowGroups {
+    static constexpr int most = most_rows<C>;
+    static constexpr bool takes_halves =
+        C % 2 == 0 && most > 1 && most_rows<(C + 1) / 2> >= 2 * most - 1;
+    static constexpr int longest = takes_halves ? 2 * most - 1 : most;
+
+    Index rows;
+
+    Index count() const {
+        if constexpr (takes_halves) return rows < most ? 1 : rows / most;
+        return (rows + most - 1) / most;
+    }
+    Range operator[](Index group) const {
+        if constexpr (takes_halves)
+            return {group * most, group + 1 < count() ? (group + 1) * most : rows};
+        return {rows * group / count(), rows * (group + 1) / count()};
+    }
+};
+
 // A part of a product: rows times a panel, added to sums.
 template <class F>
 struct Part {
@@ -37,8 +62,8 @@ struct Part {
     Index first, stride;  // of the rows' elements
     Index depth;          // at least 1
     const F* panel;
-    const Sum<F>* const* from;  // where each row's sums begin, which may be where they go
-    Index from_stride;          // from one vector of them to the next
+    const Sum<F>* const* from;      // where each row's sums begin, which may be where they go
+    Index from_first, from_stride;  // the first vector of them, and from one to the next
     Sum<F>* sums;
     Index sums_stride;            // from one row's to the next's
     const char* const* upcoming;  // (depth) lines of memory to ask for; null: none
@@ -46,8 +71,8 @@ struct Part {
     Index ahead_stride;
 };
 
-// sums[R][C] (vectors) = from[R][C] + R rows times one panel of C vectors a step.
-template <class F, int R, int C, bool with_upcoming, bool with_ahead>
+// sums[R][C] (vectors) = from[R][C] + R rows times C vectors of each step of a panel, which has W.
+template <class F, int R, int C, int W, bool with_upcoming, bool with_ahead>
 [[gnu::noinline]] void product(const Part<F>& part) {
     using S = Sum<F>;
     Vector<S> sum[R][C];
@@ -56,14 +81,15 @@ template <class F, int R, int C, bool with_upcoming, bool with_ahead>
     for (int r = 0; r < R; ++r) {
         row[r] = part.rows[r] + part.first * part.stride;
 #pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) sum[r][c] = load(part.from[r] + c * part.from_stride);
+        for (int c = 0; c < C; ++c)
+            sum[r][c] = load(part.from[r] + part.from_first + c * part.from_stride);
     }
     const F* panel = part.panel;
     const char* const* line = part.upcoming;
     const char* ahead = part.ahead;
     Index at = 0;
     // Tested at its end: a loop that might not run would have the compiler keep the sums in memory.
-    const F* const end = panel + part.depth * C * lanes<F>;
+    const F* const end = panel + part.depth * W * lanes<F>;
     do {
         Vector<F> right[C];
 #pragma GCC unroll 8
@@ -80,7 +106,7 @@ template <class F, int R, int C, bool with_upcoming, bool with_ahead>
             for (int c = 0; c < C; ++c) sum[r][c] = fma(left, right[c], sum[r][c]);
         }
         at += part.stride;
-        panel += C * lanes<F>;
+        panel += W * lanes<F>;
     } while (panel != end);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
@@ -90,26 +116,32 @@ template <class F, int R, int C, bool with_upcoming, bool with_ahead>
     }
 }
 
-// The same for a number of rows, 1 to R, known only now.
-template <class F, int R, int C>
+// The same for a number of rows, `fewest` to R, known only now.
+template <class F, int fewest, int R, int C, int W>
 GATEWISE_INLINE void product_of(int rows, const Part<F>& part) {
-    if constexpr (R > 1) {
-        if (rows < R) return product_of<F, R - 1, C>(rows, part);
+    if constexpr (R > fewest) {
+        if (rows < R) return product_of<F, fewest, R - 1, C, W>(rows, part);
     }
     if (part.ahead) {
-        part.upcoming ? product<F, R, C, true, true>(part) : product<F, R, C, false, true>(part);
+        part.upcoming ? product<F, R, C, W, true, true>(part)
+                      : product<F, R, C, W, false, true>(part);
     } else {
-        part.upcoming ? product<F, R, C, true, false>(part) : product<F, R, C, false, false>(part);
+        part.upcoming ? product<F, R, C, W, true, false>(part)
+                      : product<F, R, C, W, false, false>(part);
     }
 }
 
-// The same for a number of vectors of units, 1 to V, known only now.
-template <class F, int R, int G, int V>
-GATEWISE_INLINE void product_of_width(int vectors, int rows, const Part<F>& part) {
-    if constexpr (V > 1) {
-        if (vectors < V) return product_of_width<F, R, G, V - 1>(vectors, rows, part);
-    }
-    product_of<F, R, G * V>(rows, part);
+// The same for more rows than whole rows of sums fit the registers, in two halves.
+template <class F, int C>
+GATEWISE_INLINE void product_in_halves(int rows, Part<F> part) {
+    using Groups = RowGroups<C>;
+    product_of<F, Groups::most + 1, Groups::longest, C / 2, C>(rows, part);
+    part.panel += C / 2 * lanes<F>;
+    part.from_first = C / 2 * part.from_stride;
+    part.sums += C / 2 * lanes<Sum<F>>;
+    part.upcoming = nullptr;
+    part.ahead = nullptr;
+    product_of<F, Groups::most + 1, Groups::longest, C / 2, C>(rows, part);
 }
 
 // The product of a single row, and beside it a part of its shadow: as many multiply-adds of each in
@@ -119,7 +151,8 @@ template <class S, int C>
     constexpr int turns = lanes<S> < C ? 1 : lanes<S> / C;
     Vector<S> sum[C];
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) sum[c] = load(part.from[0] + c * part.from_stride);
+    for (int c = 0; c < C; ++c)
+        sum[c] = load(part.from[0] + part.from_first + c * part.from_stride);
     const S* left = part.rows[0] + part.first * part.stride;
     const S* panel = part.panel;
     const auto add = [&]() __attribute__((always_inline)) {
@@ -141,16 +174,6 @@ template <class S, int C>
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) store(part.sums + c * lanes<S>, sum[c]);
     others.finish(beside);
-}
-
-// The same for a number of vectors of units, 1 to V, known only now.
-template <class S, int G, int V>
-GATEWISE_INLINE void product_with_shadow_of_width(int vectors, const Part<S>& part,
-                                                  const ShadowPart<S>& beside) {
-    if constexpr (V > 1) {
-        if (vectors < V) return product_with_shadow_of_width<S, G, V - 1>(vectors, part, beside);
-    }
-    product_with_shadow<S, G * V>(part, beside);
 }
 
 // Where the sums of some rows start: row r's are the vectors at row[r], so far from each other.
@@ -196,6 +219,69 @@ Ahead ahead_of(const Packed<F, G, V>& right, Index tile, Index taken, Index most
     return {reinterpret_cast<const char*>(right.panel(tile) + taken * width), bytes, stride};
 }
 
+// add_tile for a tile of C vectors and their gates.
+template <int apart, int C, class F, int G, int V>
+void add_tile_of(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum<F>* sums,
+                 Begun<Sum<F>> begun, Upcoming* upcoming) {
+    using S = Sum<F>;
+    using Groups = RowGroups<C>;
+    constexpr Index most = 256 * 1024 / (G * V * vector_bytes);
+    constexpr Index width = C * lanes<F>, stride = (C + apart) * lanes<S>;
+    const Groups groups = {left.count};
+    for (Index first = 0, next; first < right.steps(); first = next) {
+        const bool before = first < left.depth_before;
+        const bool begins = first == 0 && begun.row != nullptr;
+        next = smaller(first + most, before ? left.depth_before : right.steps());
+        Ahead ahead = ahead_of(right, tile, next, most, groups.count(), next - first);
+        for (Index g = 0; g < groups.count(); ++g) {
+            const auto [begin, end] = groups[g];
+            const int rows = int(end - begin);
+            S* const to = sums + begin * stride + (before ? 0 : apart * lanes<S>);
+            const S* gone_on[Groups::longest];
+            for (int row = 0; row < Groups::longest; ++row) gone_on[row] = to + row * stride;
+            const Part<F> part = {.rows = (before ? left.before : left.pointers) + begin,
+                                  .first = before ? first : first - left.depth_before,
+                                  .stride = before ? 1 : left.stride,
+                                  .depth = next - first,
+                                  .panel = right.panel(tile) + first * width,
+                                  .from = begins ? begun.row + begin : gone_on,
+                                  .from_first = 0,
+                                  .from_stride = begins ? begun.stride : lanes<S>,
+                                  .sums = to,
+                                  .sums_stride = stride,
+                                  .upcoming = upcoming ? upcoming->take(next - first) : nullptr,
+                                  .ahead = ahead.take(next - first),
+                                  .ahead_stride = ahead.stride};
+            if constexpr (std::is_same_v<F, S>) {
+                const ShadowPart<S>* const beside = left.shadow ? left.shadow->take() : nullptr;
+                if (beside) {
+                    product_with_shadow<S, C>(part, *beside);
+                    continue;
+                }
+            }
+            if constexpr (Groups::takes_halves) {
+                if (rows > Groups::most) {
+                    product_in_halves<F, C>(rows, part);
+                    continue;
+                }
+            }
+            product_of<F, 1, Groups::most, C, C>(rows, part);
+        }
+    }
+}
+
+// The same for a number of vectors of units, 1 to `most`, known only now.
+template <int apart, int most, class F, int G, int V>
+GATEWISE_INLINE void add_tile_of_width(const Packed<F, G, V>& right, Index tile,
+                                       const Rows<F>& left, Sum<F>* sums, Begun<Sum<F>> begun,
+                                       Upcoming* upcoming) {
+    if constexpr (most > 1) {
+        if (right.vectors(tile) < most)
+            return add_tile_of_width<apart, most - 1>(right, tile, left, sums, begun, upcoming);
+    }
+    add_tile_of<apart, G * most>(right, tile, left, sums, begun, upcoming);
+}
+
 // Adds the products with one tile to `sums` (rows, vectors of the tile, G + apart, lanes), which
 // start as `begun`.
 //
@@ -209,45 +295,7 @@ template <int apart = 0, class F, int G, int V>
 void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum<F>* sums,
               Begun<Sum<F>> begun, Upcoming* upcoming) {
     static_assert(apart == 0 || V == 1, "the sums of one part lie side by side");
-    using S = Sum<F>;
-    constexpr int group = most_rows<G * V>;
-    constexpr Index most = 256 * 1024 / (G * V * vector_bytes);
-    const int vectors = right.vectors(tile);
-    const Index width = Index(vectors) * G * lanes<F>, stride = width + apart * lanes<F>;
-    const Index groups = (left.count + group - 1) / group;
-    for (Index first = 0, next; first < right.steps(); first = next) {
-        const bool before = first < left.depth_before;
-        next = smaller(first + most, before ? left.depth_before : right.steps());
-        Ahead ahead = ahead_of(right, tile, next, most, groups, next - first);
-        for (Index g = 0; g < groups; ++g) {
-            const Index begin = left.count * g / groups;
-            const int rows = int(left.count * (g + 1) / groups - begin);
-            S* const to = sums + begin * stride + (before ? 0 : apart * lanes<S>);
-            const bool begins = first == 0 && begun.row != nullptr;
-            const S* gone_on[group];
-            for (int row = 0; row < group; ++row) gone_on[row] = to + row * stride;
-            const Part<F> part = {.rows = (before ? left.before : left.pointers) + begin,
-                                  .first = before ? first : first - left.depth_before,
-                                  .stride = before ? 1 : left.stride,
-                                  .depth = next - first,
-                                  .panel = right.panel(tile) + first * width,
-                                  .from = begins ? begun.row + begin : gone_on,
-                                  .from_stride = begins ? begun.stride : lanes<S>,
-                                  .sums = to,
-                                  .sums_stride = stride,
-                                  .upcoming = upcoming ? upcoming->take(next - first) : nullptr,
-                                  .ahead = ahead.take(next - first),
-                                  .ahead_stride = ahead.stride};
-            if constexpr (std::is_same_v<F, S>) {
-                const ShadowPart<S>* const beside = left.shadow ? left.shadow->take() : nullptr;
-                if (beside) {
-                    product_with_shadow_of_width<S, G, V>(vectors, part, *beside);
-                    continue;
-                }
-            }
-            product_of_width<F, group, G, V>(vectors, rows, part);
-        }
-    }
+    add_tile_of_width<apart, V>(right, tile, left, sums, begun, upcoming);
 }
 
 // Takes the same sums twice; the second finds in them what the first left.
