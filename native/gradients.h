@@ -68,6 +68,11 @@ private:
     static constexpr Index most_factors =
         24 * 1024 / (plain_vectors * vector_bytes);  // a panel and a strip fit in 32 KB of cache
     static constexpr Index depth = most_factors * numbers<F>;  // steps of a block
+    // The tiles of a turn: a row of less than a few lines is too short for the processor to see
+    // where it goes on.
+    static constexpr Index tiles_at_once =
+        (256 + plain_vectors * vector_bytes - 1) / (plain_vectors * vector_bytes);
+    static constexpr Index turn_columns = tiles_at_once * Panel::tile_units;
     // So many columns of the left sides at a time stay in the second-level cache while the panels
     // pass.
     static constexpr Index most_rows_at_once = 512 * 1024 / (most_factors * Index(sizeof(F)));
@@ -93,13 +98,17 @@ private:
         const S *dropout, *reset;  // of h
     };
 
-    // What of a block is computed at a time: some rows of a product's results, in a tile's columns.
+    // What of a block is computed at a time: some rows of a product's results, in the columns of a
+    // tile or of a few.
     struct Turn {
         int product;
         Range rows, columns;
         const F* const* left;  // (rows): where their left columns begin
-        S* sums;               // (rows, columns of the tile)
-        Index sums_count;
+        S* sums;               // (rows, columns of a tile), one tile after the other
+
+        Index sums_count() const { return Results::size(row_count(), columns.end - columns.begin); }
+        Index row_count() const { return rows.end - rows.begin; }
+        Results results() const { return {sums, row_count(), columns.end - columns.begin}; }
     };
 
     // The memory of one thread: a block of steps of both sides, and the results of its columns.
@@ -108,7 +117,7 @@ private:
             : left_memory(call.most_left(call.products_.left())),
               left{left_memory.data(), most_factors},
               sides(depth),
-              right(Panel::size(depth, Panel::tile_units)),
+              right(Panel::size(depth, turn_columns)),
               sums(call.most_sums(parts)),
               turns(call.most_turns(parts)),
               columns(call.most_columns()),
@@ -125,7 +134,7 @@ private:
         const Buffer<F> left_memory;
         const Strips<F> left;
         const Buffer<Left> sides;         // (steps)
-        const Buffer<F> right;            // a panel of one tile of columns
+        const Buffer<F> right;            // the panels of a turn
         const Buffer<S> sums;             // of all turns
         const Buffer<Turn> turns;         // of a block
         const Buffer<const F*> columns;   // (results of all products): where the left columns
@@ -206,10 +215,10 @@ private:
     }
     // The lines of memory of a turn: its right side and its sums, and before a block the left side.
     Index most_lines() const {
-        const Index line = Index(sizeof(S)), tile = Panel::tile_units;
+        const Index line = Index(sizeof(S)), columns = turn_columns;
         const Layer& layer = call_.layer;
-        return Upcoming::most_lines(2 * depth, tile * line) +
-               Upcoming::most_lines(1, most_rows_at_once * tile * line) +
+        return Upcoming::most_lines(2 * depth, columns * line) +
+               Upcoming::most_lines(1, most_rows_at_once * columns * line) +
                Upcoming::most_lines(depth, layer.inputs * line) +
                Upcoming::most_lines(3 * depth, larger(layer.outputs, layer.units) * line);
     }
@@ -234,7 +243,7 @@ private:
         const Index last_step = group_ends_.data()[group];
         if (first_step == last_step) {
             for (Index turn = 0; turn < count; ++turn)
-                clear(turns[turn].sums, turns[turn].sums_count);
+                clear(turns[turn].sums, turns[turn].sums_count());
         }
         for (Index step = first_step; step < last_step; step += depth) {
             const Index after = smaller(last_step, step + depth);
@@ -259,13 +268,12 @@ private:
             const Index results = products_.results(product.left), times = times_of(results);
             for (Index time = 0; time < times; ++time) {
                 const Range rows = {results * time / times, results * (time + 1) / times};
-                for (Index tile = tiles.begin; tile < tiles.end; ++tile, ++turn) {
-                    const Index column = first + tile * Panel::tile_units;
-                    const Range columns = {column, smaller(end, column + Panel::tile_units)};
-                    const Index width = (columns.end - column + lanes<S> - 1) / lanes<S> * lanes<S>;
-                    const Index count = (rows.end - rows.begin) * width;
-                    *turn = {number, rows, columns, left + rows.begin, sums, count};
-                    sums += count;
+                const Index last = smaller(end, first + tiles.end * Panel::tile_units);
+                for (Index column = first + tiles.begin * Panel::tile_units; column < last;
+                     column += turn_columns, ++turn) {
+                    const Range columns = {column, smaller(last, column + turn_columns)};
+                    *turn = {number, rows, columns, left + rows.begin, sums};
+                    sums += turn->sums_count();
                 }
             }
             left += results;
@@ -274,11 +282,17 @@ private:
     }
 
     void write_results(const Turn& turn, Index group) const {
-        const Index column = turn.columns.begin, count = turn.columns.end - column;
-        const Index width = turn.sums_count / (turn.rows.end - turn.rows.begin);
-        const S* from = turn.sums;
-        for (Index row = turn.rows.begin; row < turn.rows.end; ++row, from += width)
-            products_.write(products_[turn.product], group, row, column, from, count);
+        const Results results = turn.results();
+        for (Index tile = 0; tile < results.tiles(); ++tile) {
+            const Index first = results.first_unit(tile);
+            const Index count = smaller(Results::tile_units, results.units - first);
+            const S* from = results.panel(tile);
+            for (Index row = turn.rows.begin; row < turn.rows.end; ++row) {
+                products_.write(products_[turn.product], group, row, turn.columns.begin + first,
+                                from, count);
+                from += results.step(tile);
+            }
+        }
     }
 
     // One group's gradients of b and of the gains, for this member's share of their columns.
@@ -315,7 +329,7 @@ private:
             upcoming.add(side.grad, width);
             if (side.reset) upcoming.add(side.reset, width);
         }
-        if (far_sums_) upcoming.add(turn.sums, turn.sums_count);
+        if (far_sums_) upcoming.add(turn.sums, turn.sums_count());
     }
 
     const S* x_at(Index step) const {
@@ -339,8 +353,8 @@ private:
     void add_block(const Turn* turns, Index count, Block block, Block next, bool is_first,
                    const Workplace& workplace) const {
         fill_left(products_.left(), block, workplace.sides.data(), workplace.left);
-        // One panel after the other in the same memory, which stays in the nearest cache. Meanwhile
-        // comes what the next one is made of, no earlier, lest it be gone again by then.
+        // One turn's panels after the other's in the same memory, which stays near. Meanwhile comes
+        // what the next ones are made of, no earlier, lest it be gone again by then.
         for (Index number = 0; number < count; ++number) {
             const Turn& turn = turns[number];
             const Panel panel = {workplace.right.data(), block.count,
@@ -358,9 +372,12 @@ private:
                 announce_left(next, upcoming);
                 announce_turn(turns[0], next, upcoming);
             }
-            const Rows<F> rows = {turn.left, turn.rows.end - turn.rows.begin, lanes<F>};
+            const Rows<F> rows = {turn.left, turn.row_count(), lanes<F>};
             const Begun<S> from_zero = {workplace.zeros.data(), 0};
-            add_tile(panel, 0, rows, turn.sums, is_first ? from_zero : Begun<S>{}, &upcoming);
+            for (Index tile = 0; tile < panel.tiles(); ++tile) {
+                add_tile(panel, tile, rows, turn.results().panel(tile),
+                         is_first ? from_zero : Begun<S>{}, &upcoming);
+            }
         }
     }
 

@@ -26,10 +26,17 @@ struct Packed {
     Index steps() const { return factors<F>(depth); }
     Index tiles() const { return (units + tile_units - 1) / tile_units; }
     Index first_unit(Index tile) const { return tile * tile_units; }
+    Index tile_of(Index unit) const { return unit / tile_units; }
     int vectors(Index tile) const {
         return int(smaller(V, (units - first_unit(tile) + lanes<F> - 1) / lanes<F>));
     }
     F* panel(Index tile) const { return data + first_unit(tile) * G * steps(); }
+    // The factors of a tile's step of the depth, and the first step of a vector of units.
+    Index step(Index tile) const { return Index(vectors(tile)) * G * lanes<F>; }
+    F* vector(Index unit, int gate) const {
+        const Index tile = tile_of(unit);
+        return panel(tile) + ((unit - first_unit(tile)) / lanes<F> * G + gate) * lanes<F>;
+    }
 };
 
 // A packed matrix that owns its memory for one call.
@@ -105,6 +112,50 @@ void pack_vector(Matrix<S> from, Index column, int count, Index depth, S* to, In
 
 inline constexpr Index transposed_rows = 128;
 
+// pack() of a matrix whose rows lie in lines of memory. All vectors of a line are taken at a time,
+// of a few rows: their distance may send all of them to the same place of a cache, which then keeps
+// no line for its second half.
+template <class S, int G, int V>
+void pack_lines(const Packed<S, G, V>& to, Index first, Index last, Matrix<S> from,
+                Index gate_stride, Member member, int first_gate) {
+    constexpr int at_once = vector_bytes < 64 ? 64 / vector_bytes : 1;
+    constexpr Index block = 16 / at_once, line = at_once * lanes<S>;
+    const Range tiles = share(member, to.tiles());
+    const Index end = smaller(to.units, to.first_unit(tiles.end));
+    for (Index begin = first; begin < last; begin += block) {
+        const Index depth = smaller(block, last - begin);
+        for (Index unit = to.first_unit(tiles.begin); unit < end; unit += line) {
+            const int vectors = int((smaller(line, end - unit) + lanes<S> - 1) / lanes<S>);
+            for (int gate = 0; gate < G; ++gate) {
+                const S* row = from.data + (begin - first) * from.row_stride +
+                               (gate + first_gate) % G * gate_stride + unit;
+                S* at[at_once];
+                Index step[at_once];
+                for (int v = 0; v < vectors; ++v) {
+                    const Index column = unit + v * lanes<S>;
+                    step[v] = to.step(to.tile_of(column));
+                    at[v] = to.vector(column, gate) + begin * step[v];
+                }
+                if (unit + line <= end) {
+                    for (Index k = 0; k < depth; ++k, row += from.row_stride) {
+#pragma GCC unroll 4
+                        for (int v = 0; v < at_once; ++v) {
+                            store(at[v], load(row + v * lanes<S>));
+                            at[v] += step[v];
+                        }
+                    }
+                    continue;
+                }
+                for (int v = 0; v < vectors; ++v) {
+                    const Index column = v * lanes<S>;
+                    pack_vector<S>({row, from.row_stride, 1}, column,
+                                   lanes_before<S>(unit + column, end), depth, at[v], step[v]);
+                }
+            }
+        }
+    }
+}
+
 // Packs this member's share of the tiles: rows `first` to `last` of the packed matrix. Gate g of
 // unit u is column g * gate_stride + u of `from`; they are packed in turn from `first_gate` on.
 //
@@ -113,20 +164,20 @@ inline constexpr Index transposed_rows = 128;
 template <class S, int G, int V>
 void pack(const Packed<S, G, V>& to, Index first, Index last, Matrix<S> from, Index gate_stride,
           Member member, int first_gate = 0) {
-    const Index block = from.column_stride == 1 ? 16 : transposed_rows;
+    if (from.column_stride == 1)
+        return pack_lines(to, first, last, from, gate_stride, member, first_gate);
     const Range tiles = share(member, to.tiles());
-    for (Index begin = first; begin < last; begin += block) {
-        const Index depth = smaller(block, last - begin);
+    for (Index begin = first; begin < last; begin += transposed_rows) {
+        const Index depth = smaller(transposed_rows, last - begin);
         const Matrix<S> rows = from_row(from, begin - first);
         for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
-            const int vectors = to.vectors(tile);
-            const Index stride = Index(vectors) * G * lanes<S>;
-            S* at = to.panel(tile) + begin * stride;
-            for (int vector = 0; vector < vectors; ++vector) {
+            S* at = to.panel(tile) + begin * to.step(tile);
+            for (int vector = 0; vector < to.vectors(tile); ++vector) {
                 const Index unit = to.first_unit(tile) + vector * lanes<S>;
                 for (int gate = 0; gate < G; ++gate, at += lanes<S>) {
                     const Index column = (gate + first_gate) % G * gate_stride + unit;
-                    pack_vector(rows, column, lanes_before<S>(unit, to.units), depth, at, stride);
+                    pack_vector(rows, column, lanes_before<S>(unit, to.units), depth, at,
+                                to.step(tile));
                 }
             }
         }

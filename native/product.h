@@ -34,25 +34,31 @@ inline constexpr int most_rows = accumulators / C > 8 ? 8 : accumulators / C;
 //
 // Where these hold few rows, the last group takes the rows that are left over with its own, and
 // takes them by halves of the vectors: a group of one row or two would leave most of the registers
-// empty, and wait for the panel instead.
+// empty, and wait for the panel instead. A panel from far that no other group takes before comes
+// faster in order.
 template <int C>
-struct RowGroups {
+class RowGroups {
+public:
     static constexpr int most = most_rows<C>;
-    static constexpr bool takes_halves =
+    static constexpr bool may_take_halves =
         C % 2 == 0 && most > 1 && most_rows<(C + 1) / 2> >= 2 * most - 1;
-    static constexpr int longest = takes_halves ? 2 * most - 1 : most;
+    static constexpr int longest = may_take_halves ? 2 * most - 1 : most;
 
-    Index rows;
+    RowGroups(Index rows, bool far)
+        : rows_(rows),
+          halves_(may_take_halves && rows > most && !(far && rows <= longest)),
+          count_(halves_ ? rows / most : (rows + most - 1) / most) {}
 
-    Index count() const {
-        if constexpr (takes_halves) return rows < most ? 1 : rows / most;
-        return (rows + most - 1) / most;
-    }
+    Index count() const { return count_; }
     Range operator[](Index group) const {
-        if constexpr (takes_halves)
-            return {group * most, group + 1 < count() ? (group + 1) * most : rows};
-        return {rows * group / count(), rows * (group + 1) / count()};
+        if (halves_) return {group * most, group + 1 < count_ ? (group + 1) * most : rows_};
+        return {rows_ * group / count_, rows_ * (group + 1) / count_};
     }
+
+private:
+    const Index rows_;
+    const bool halves_;
+    const Index count_;
 };
 
 // A part of a product: rows times a panel, added to sums.
@@ -200,15 +206,20 @@ struct Ahead {
     }
 };
 
+// Whether a matrix outgrows the nearer caches.
+template <class F, int G, int V>
+bool is_far(const Packed<F, G, V>& right) {
+    return right.size(right.depth, right.units) * Index(sizeof(F)) > 1 << 20;
+}
+
 // What `taken` steps of the tile lead to: the rest of it, or the tile after it, for `groups` of
 // rows that take `steps` each. A single group passes everything once, in order, which the processor
 // sees for itself.
 template <class F, int G, int V>
 Ahead ahead_of(const Packed<F, G, V>& right, Index tile, Index taken, Index most, Index groups,
                Index steps) {
-    constexpr Index line = 64, kept = 1 << 20;
-    const Index all = right.size(right.depth, right.units) * Index(sizeof(F));
-    if (groups == 1 || all <= kept) return {nullptr, 0, 0};
+    constexpr Index line = 64;
+    if (groups == 1 || !is_far(right)) return {nullptr, 0, 0};
     if (taken == right.steps()) {
         tile = tile + 1 < right.tiles() ? tile + 1 : 0;
         taken = 0;
@@ -227,7 +238,7 @@ void add_tile_of(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, 
     using Groups = RowGroups<C>;
     constexpr Index most = 256 * 1024 / (G * V * vector_bytes);
     constexpr Index width = C * lanes<F>, stride = (C + apart) * lanes<S>;
-    const Groups groups = {left.count};
+    const Groups groups(left.count, is_far(right));
     for (Index first = 0, next; first < right.steps(); first = next) {
         const bool before = first < left.depth_before;
         const bool begins = first == 0 && begun.row != nullptr;
@@ -259,7 +270,7 @@ void add_tile_of(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, 
                     continue;
                 }
             }
-            if constexpr (Groups::takes_halves) {
+            if constexpr (Groups::may_take_halves) {
                 if (rows > Groups::most) {
                     product_in_halves<F, C>(rows, part);
                     continue;
