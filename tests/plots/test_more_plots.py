@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +27,10 @@ from gatewise.plots import (
     plot_attention,
     plot_contributions,
     plot_forecast,
+    plot_gates,
+    plot_gradient_flow,
     plot_residuals,
+    plot_saturation,
     plot_text,
     plot_unrolled,
 )
@@ -185,3 +191,24 @@ def test_the_two_lines_of_most_figures_differ_in_a_greyscale_print() -> None:
     grey = [float(np.dot(to_rgb(colour), [0.299, 0.587, 0.114])) for colour in COLOURS]
     assert abs(grey[0] - grey[1]) > 0.08
     assert len(set(DASHES)) == len(COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("plot", "call"),
+    [
+        (plot_gates, r"measure_gates\(model, x\)"),
+        (plot_saturation, r"measure_gates\(model, x\)"),
+        (partial(plot_text, tokens=["a"], unit=0), r"measure_gates\(model, x\)"),
+        (plot_gradient_flow, r"measure_gradient_flow\(model, x, y\)"),
+        (plot_contributions, r"measure_sharing\(model, x, y\)"),
+        (plot_unrolled, r"measure_sharing\(model, x, y\)"),
+        (plot_attention, r"measure_attention\(model, x\)"),
+    ],
+)
+def test_a_plot_of_a_model_says_what_to_measure_first(
+    plot: Callable[[Any], object], call: str, model: Sequential
+) -> None:
+    with pytest.raises(
+        InputError, match=rf"but got a Sequential. Measure first: plot_\w+\({call}\)"
+    ):
+        plot(model)

@@ -8,7 +8,15 @@ import numpy as np
 
 from gatewise.errors import InputError
 from gatewise.inspect import GateActivity, SetActivity, Signal
-from gatewise.plots.canvas import COLOURS, HEAT, SIGNED, figure, require_sets, whole_ticks
+from gatewise.plots.canvas import (
+    COLOURS,
+    HEAT,
+    SIGNED,
+    figure,
+    require_measure,
+    require_sets,
+    whole_ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +31,7 @@ def plot_gates(measure: GateActivity, name: str | None = None) -> Figure:
     default the first). Gates run dark to light from 0 to 1, values of either sign from -m to m,
     with zero halfway.
     """
+    require_measure(measure, GateActivity, "plot_gates", "measure_gates(model, x)")
     require_sets(measure.sets, "gate activity")
     one = measure.sets[0] if name is None else measure[name]
     if one.sample is None or not len(one.units):
@@ -67,6 +76,7 @@ def plot_saturation(measure: GateActivity) -> Figure:
     After Karpathy, Johnson and Fei-Fei 2015: a forget gate at the right end remembers for long; a
     point near the diagonal switches between the ends; one at the origin is never saturated.
     """
+    require_measure(measure, GateActivity, "plot_saturation", "measure_gates(model, x)")
     require_sets(measure.sets, "gate activity")
     gated = [one for one in measure.sets if _gates(one)]
     if not gated:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatewise.errors import InputError
 from gatewise.inspect import AttentionMeasure
-from gatewise.plots.canvas import HEAT, figure, require_sets, whole_ticks
+from gatewise.plots.canvas import HEAT, figure, require_measure, require_sets, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +26,7 @@ def plot_attention(
     ``queries`` and ``values`` are what the rows and columns stand for (words, for example);
     ``name`` chooses a layer (by default the first).
     """
+    require_measure(measure, AttentionMeasure, "plot_attention", "measure_attention(model, x)")
     require_sets(measure.layers, "attention")
     one = measure.layers[0] if name is None else measure[name]
     if not 0 <= sample < len(one.weights):

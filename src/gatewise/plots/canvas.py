@@ -57,3 +57,12 @@ def require_sets(sets: Sequence[Any], what: str) -> None:
             f"There is no {what} to draw: the forward pass runs no recurrent layer. Measure a "
             "model that calls one."
         )
+
+
+def require_measure(measure: object, kind: type, plot: str, call: str) -> None:
+    """Raise `InputError` where a plot was given anything but the measure that ``call`` returns."""
+    if not isinstance(measure, kind):
+        raise InputError(
+            f"{plot} draws what {call} returns, a {kind.__name__}, but got a "
+            f"{type(measure).__name__}. Measure first: {plot}({call})."
+        )

@@ -8,7 +8,14 @@ import numpy as np
 
 from gatewise.inspect import SharingMeasure
 from gatewise.inspect.weights import symbol
-from gatewise.plots.canvas import COLOURS, figure, require_sets, styles, whole_ticks
+from gatewise.plots.canvas import (
+    COLOURS,
+    figure,
+    require_measure,
+    require_sets,
+    styles,
+    whole_ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +26,7 @@ def plot_contributions(measure: SharingMeasure) -> Figure:
 
     Bars are the whole set, lines W, U and b over all gates.
     """
+    require_measure(measure, SharingMeasure, "plot_contributions", "measure_sharing(model, x, y)")
     uses = [(one, use) for one in measure.sets for use in one.uses]
     require_sets(uses, "contribution")
     drawn, axes = figure(len(uses), height=2.5)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatewise.inspect import GradientFlow, SetFlow
-from gatewise.plots.canvas import figure, require_sets, styles, whole_ticks
+from gatewise.plots.canvas import figure, require_measure, require_sets, styles, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,9 @@ def plot_gradient_flow(measure: GradientFlow) -> Figure:
 
     Both axes of size are logarithmic; the dotted line is the truncation that `suggested_k2` names.
     """
+    require_measure(
+        measure, GradientFlow, "plot_gradient_flow", "measure_gradient_flow(model, x, y)"
+    )
     require_sets(measure.sets, "gradient flow")
     drawn, axes = figure(len(measure.sets), 2, width=9.0, height=2.8)
     for row, one in enumerate(measure.sets):

@@ -13,7 +13,7 @@ import numpy as np
 
 from gatewise.errors import InputError
 from gatewise.inspect import GateActivity, SetActivity
-from gatewise.plots.canvas import SIGNED, figure, require_sets
+from gatewise.plots.canvas import SIGNED, figure, require_measure, require_sets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,6 +40,7 @@ def plot_text(
     Raises:
         InputError: another number of tokens than steps, or a unit or signal that was not kept.
     """
+    require_measure(measure, GateActivity, "plot_text", "measure_gates(model, x)")
     require_sets(measure.sets, "gate activity")
     one = measure.sets[0] if name is None else measure[name]
     values = _values(one, signal, unit)

@@ -9,7 +9,7 @@ import numpy as np
 from gatewise.inspect import SetSharing, SharingMeasure
 from gatewise.inspect.layout import number
 from gatewise.inspect.weights import SYMBOLS
-from gatewise.plots.canvas import COLOURS, figure, require_sets
+from gatewise.plots.canvas import COLOURS, figure, require_measure, require_sets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +25,7 @@ def plot_unrolled(measure: SharingMeasure, name: str | None = None) -> Figure:
     The box stands once because the weights do; the bar below a step is the size of its part of
     their gradient, in its first use. ``name`` chooses a weight set (by default the first).
     """
+    require_measure(measure, SharingMeasure, "plot_unrolled", "measure_sharing(model, x, y)")
     require_sets(measure.sets, "unrolled network")
     one = measure.sets[0] if name is None else measure[name]
     require_sets(one.uses, "unrolled network")
