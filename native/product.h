@@ -224,7 +224,7 @@ Ahead ahead_of(const Packed<F, G, V>& right, Index tile, Index taken, Index most
         tile = tile + 1 < right.tiles() ? tile + 1 : 0;
         taken = 0;
     }
-    const Index width = Index(right.vectors(tile)) * G * lanes<F>;
+    const Index width = right.step(tile);
     const Index bytes = smaller(most, right.steps() - taken) * width * Index(sizeof(F));
     const Index slots = groups * steps, stride = (bytes + slots * line - 1) / (slots * line) * line;
     return {reinterpret_cast<const char*>(right.panel(tile) + taken * width), bytes, stride};
