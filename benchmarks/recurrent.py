@@ -17,6 +17,7 @@ and the reach is the most that its time may be multiplied by.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import statistics
@@ -179,14 +180,18 @@ def inference(measure: Rounds) -> Iterator[Row]:
         if session is not None:
             given = onnx_peer.inputs(shape)
             peers["ONNX Runtime"] = lambda session=session, given=given: session.run(None, given)
-        work = quietly(lambda ours=ours, x=x: ours(x))
-        for name, other in peers.items():
+        works = {"forward": quietly(lambda ours=ours, x=x: ours(x))}
+        if shape[0] == 1:
+            # What a session of ONNX Runtime is: the weights packed once, arrays in and out.
+            stream, steps = ours.stream(), x.numpy()
+            works["steps of a stream"] = lambda stream=stream, steps=steps: stream.steps(steps)
+        for (what, work), (name, other) in itertools.product(works.items(), peers.items()):
             yield compared(
                 rested(measure, name),
                 "inference",
                 "lstm",
                 shape,
-                "forward",
+                what,
                 reach,
                 work,
                 other,

@@ -25,6 +25,8 @@ public:
 
     // This member's share of the weights.
     virtual void pack(Member member) const = 0;
+    // The numbers of working memory that a step of so many rows needs.
+    virtual Index memory(Index) const { return 0; }
     virtual void step(const Place& place, const ForwardRows<Sum<F>>& rows) const = 0;
 };
 

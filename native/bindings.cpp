@@ -153,7 +153,7 @@ public:
     StreamOwner(bool is_double, const Layer& layer, const MatrixArgument& W,
                 const MatrixArgument& U, Address bias, const StateArgument& state,
                 const LayerOptions& options)
-        : is_double_(is_double), precision_(layer.precision) {
+        : is_double_(is_double), layer_(layer) {
         with_scalar(is_double, [&]<class S>(S) {
             Forward<S> call = {};
             call.layer = layer;
@@ -163,28 +163,27 @@ public:
             call.state[0] = call.final_state[0] = at<S>(std::get<0>(state));
             call.state[1] = call.final_state[1] = at<S>(std::get<1>(state));
             call.options = options.of<S>();
-            stream_ = passes<S>(precision_).open_stream(call);
+            stream_ = passes<S>(layer_).open_stream(call);
         });
     }
     ~StreamOwner() {
         with_scalar(is_double_, [&]<class S>(S) {
-            passes<S>(precision_).close_stream(static_cast<Stream<S>*>(stream_));
+            passes<S>(layer_).close_stream(static_cast<Stream<S>*>(stream_));
         });
     }
     StreamOwner(const StreamOwner&) = delete;
     StreamOwner& operator=(const StreamOwner&) = delete;
 
-    void step(Address x, Address mask, Address outputs) {
+    void advance(Index time, Address x, Address mask, Address outputs) {
         with_scalar(is_double_, [&]<class S>(S) {
-            passes<S>(precision_)
-                .step_stream(*static_cast<Stream<S>*>(stream_),
-                             {at<const S>(x), at<const bool>(mask), at<S>(outputs)});
+            passes<S>(layer_).advance_stream(*static_cast<Stream<S>*>(stream_),
+                                             steps_of<S>(layer_, time, x, mask, outputs));
         });
     }
 
 private:
     const bool is_double_;
-    const Precision precision_;
+    const Layer layer_;
     void* stream_ = nullptr;
 };
 
@@ -270,11 +269,11 @@ NB_MODULE(_native, module) {
     module.def("backward_scan", &backward_scan);
     module.def("weight_gradient", &weight_gradient);
     module.def("input_gradient", &input_gradient);
-    nb::class_<StreamOwner>(module, "Stream", "A layer that is fed one time step at a time.")
+    nb::class_<StreamOwner>(module, "Stream", "A layer that is fed some time steps at a time.")
         .def(nb::init<bool, const Layer&, const MatrixArgument&, const MatrixArgument&, Address,
                       const StateArgument&, const LayerOptions&>())
-        .def("step", &StreamOwner::step)
-        .def("step_arrays", &step_arrays<StreamOwner>);
+        .def("advance", &StreamOwner::advance)
+        .def("advance_arrays", &advance_arrays<StreamOwner>);
     bind_int8(module);
     module.def("rmsprop", &rmsprop);
     module.def("all_finite", &all_finite);

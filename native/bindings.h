@@ -51,11 +51,11 @@ private:
     Py_buffer buffer_;
 };
 
-// A stream's step, whose x and outputs are contiguous arrays of its type and sizes.
+// The next steps of a stream, whose x and outputs are contiguous arrays of its type and sizes.
 template <class Stream>
-void step_arrays(Stream& stream, nb::handle x, nb::handle outputs) {
+void advance_arrays(Stream& stream, Index time, nb::handle x, nb::handle outputs) {
     const Lent from(x, PyBUF_SIMPLE), to(outputs, PyBUF_WRITABLE);
-    stream.step(from.address(), 0, to.address());
+    stream.advance(time, from.address(), 0, to.address());
 }
 
 template <class Value, std::size_t size>
@@ -91,6 +91,13 @@ Matrix<S> matrix(const MatrixArgument& argument) {
 template <class S>
 Sequence<S> sequence(const SequenceArgument& argument) {
     return {at<const S>(std::get<0>(argument)), std::get<1>(argument), std::get<2>(argument)};
+}
+
+// Steps of a stream, with an x (B, T, I) in contiguous memory.
+template <class S>
+StreamSteps<S> steps_of(const Layer& layer, Index time, Address x, Address mask, Address outputs) {
+    const Index row = layer.inputs;
+    return {time, {at<const S>(x), time * row, row}, at<const bool>(mask), at<S>(outputs)};
 }
 
 // The weights of layer_norm, or the places of their gradients, in the order of LayerNorm; 0

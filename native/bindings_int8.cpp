@@ -47,7 +47,8 @@ void int8_forward(const Layer& layer, const SequenceArgument& x, const Int8Weigh
 class Int8StreamOwner {
 public:
     Int8StreamOwner(const Layer& layer, const Int8Weights& weights, Address bias,
-                    const StateArgument& state, const LayerOptions& options) {
+                    const StateArgument& state, const LayerOptions& options)
+        : layer_(layer) {
         const nb::gil_scoped_release release;
         Int8Forward call = int8_pass(layer, weights, bias, options);
         call.state[0] = call.final_state[0] = at<float>(std::get<0>(state));
@@ -58,13 +59,13 @@ public:
     Int8StreamOwner(const Int8StreamOwner&) = delete;
     Int8StreamOwner& operator=(const Int8StreamOwner&) = delete;
 
-    void step(Address x, Address mask, Address outputs) {
+    void advance(Index time, Address x, Address mask, Address outputs) {
         const nb::gil_scoped_release release;
-        chosen().of_int8->step_stream(
-            *stream_, {at<const float>(x), at<const bool>(mask), at<float>(outputs)});
+        chosen().of_int8->advance_stream(*stream_, steps_of<float>(layer_, time, x, mask, outputs));
     }
 
 private:
+    const Layer layer_;
     Stream<float>* stream_ = nullptr;
 };
 
@@ -75,8 +76,8 @@ void bind_int8(nb::module_& module) {
     nb::class_<Int8StreamOwner>(module, "Int8Stream", "The same with weights of 8 bits.")
         .def(nb::init<const Layer&, const Int8Weights&, Address, const StateArgument&,
                       const LayerOptions&>())
-        .def("step", &Int8StreamOwner::step)
-        .def("step_arrays", &step_arrays<Int8StreamOwner>);
+        .def("advance", &Int8StreamOwner::advance)
+        .def("advance_arrays", &advance_arrays<Int8StreamOwner>);
 }
 
 }  // namespace gatewise

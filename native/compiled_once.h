@@ -19,6 +19,11 @@ namespace gatewise::GATEWISE_ISA {
                                     Upcoming*);                                                    \
     place template void add_tile<0>(const Packed<F, 4, 1>&, Index, const Rows<F>&, F*, Begun<F>,   \
                                     Upcoming*);                                                    \
+    place template void add_pair<0>(const Packed<F, 1, 4>&, Index, const Rows<F>&, F*, Begun<F>);  \
+    place template void add_pair<0>(const Packed<F, 2, 2>&, Index, const Rows<F>&, F*, Begun<F>);  \
+    place template void add_pair<0>(const Packed<F, 3, 1>&, Index, const Rows<F>&, F*, Begun<F>);  \
+    place template void add_pair<1>(const Packed<F, 3, 1>&, Index, const Rows<F>&, F*, Begun<F>);  \
+    place template void add_pair<0>(const Packed<F, 4, 1>&, Index, const Rows<F>&, F*, Begun<F>);  \
     place template void pack(const Packed<F, 1, 4>&, Index, Index, Matrix<F>, Index, Member, int); \
     place template void pack(const Packed<F, 2, 2>&, Index, Index, Matrix<F>, Index, Member, int); \
     place template void pack(const Packed<F, 3, 1>&, Index, Index, Matrix<F>, Index, Member, int); \

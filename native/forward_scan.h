@@ -48,6 +48,7 @@ struct ForwardRows {
     }
     Upcoming* upcoming;
     Shadow<S>* shadow;  // of a single row, or null
+    S* memory;          // what the cell needs, the crew's
 };
 
 // A forward pass with weights that are factors of this kind.
@@ -109,17 +110,24 @@ GATEWISE_INLINE bool has_units_of_its_own(Cell cell) {
     return has_memory(cell) || cell == Cell::gru_reset_after;
 }
 
+// Whether the x of a single row may be multiplied in the shadow, if there are steps enough.
+template <class F>
+GATEWISE_INLINE bool may_be_in_shadow(const Layer& layer, int threads) {
+    const bool single =
+        Shadow<Sum<F>>::fits && layer.batch == 1 && has_units_of_its_own(layer.cell);
+    if (!single || layer.layer_norm || !std::is_same_v<F, Sum<F>>) return false;
+    const Index row = gates_of(layer.cell) * layer.units * Index(sizeof(F)) / threads;
+    const bool waits = layer.outputs * row > nearest_bytes;
+    const bool stays = (layer.inputs + layer.outputs) * row <= far_bytes;
+    return waits && stays && second_cache_is_narrow();
+}
+
 template <class CellType>
 GATEWISE_INLINE InputWay input_way(const Layer& layer, int threads) {
     using F = typename CellType::Factor;
     if (takes_input_beside<CellType>(layer)) return InputWay::beside;
-    const bool single = layer.batch == 1 && has_units_of_its_own(layer.cell);
-    if (!single || layer.layer_norm || !std::is_same_v<F, Sum<F>>) return InputWay::ahead;
-    const Index row = gates_of(layer.cell) * layer.units * Index(sizeof(F)) / threads;
-    const bool waits =
-        layer.outputs * row > nearest_bytes && layer.time > 2 * Shadow<Sum<F>>::steps;
-    const bool stays = (layer.inputs + layer.outputs) * row <= far_bytes;
-    return waits && stays && second_cache_is_narrow() ? InputWay::shadow : InputWay::ahead;
+    const bool long_enough = layer.time > 2 * Shadow<Sum<F>>::steps;
+    return long_enough && may_be_in_shadow<F>(layer, threads) ? InputWay::shadow : InputWay::ahead;
 }
 
 // The depth of the matrix that a step multiplies by: U, or W above U. Its W ends with a whole
@@ -173,32 +181,32 @@ void fill_bias(const Forward<S>& call, S* to) {
 }
 
 // x W + b for a chunk of steps of one slice, or in the shadow of others; with layer_norm the
-// normalized x W.
+// normalized x W. It is made for those ways of multiplying x beside h that a loop may ask it for.
 template <class F>
 struct InputProduct {
     using S = Sum<F>;
     using Call = ForwardOf<F>;
 
     const Call& call;
-    const InputWay way;
-    PlainBuffer<F> W;                // where x is multiplied ahead
-    PackedBuffer<S, 1, 1> W_shadow;  // where it is in the shadow
+    const bool ahead, in_shadow;
+    PlainBuffer<F> W;                // to multiply x ahead
+    PackedBuffer<S, 1, 1> W_shadow;  // to multiply it in the shadow
     Buffer<S> bias;                  // (GH)
     Buffer<S> gain;                  // (GH), with layer_norm
 
-    InputProduct(const Call& forward, InputWay input_way)
+    InputProduct(const Call& forward, bool may_be_ahead, bool may_be_in_shadow)
         : call(forward),
-          way(input_way),
-          W(way == InputWay::ahead ? forward.layer.inputs : 0,
-            gates_of(forward.layer.cell) * forward.layer.units),
-          W_shadow(way == InputWay::shadow ? forward.layer.inputs : 0,
+          ahead(may_be_ahead),
+          in_shadow(may_be_in_shadow),
+          W(ahead ? forward.layer.inputs : 0, gates_of(forward.layer.cell) * forward.layer.units),
+          W_shadow(in_shadow ? forward.layer.inputs : 0,
                    gates_of(forward.layer.cell) * forward.layer.units),
           bias(gates_of(forward.layer.cell) * forward.layer.units),
           gain(forward.layer.layer_norm ? gates_of(forward.layer.cell) * forward.layer.units : 0) {}
 
     void pack(Member member) const {
-        if (way == InputWay::ahead) pack_input(*W, call, member);
-        if (way == InputWay::shadow) shadow(member, nullptr).pack(call.W);
+        if (ahead) pack_input(*W, call, member);
+        if (in_shadow) shadow(member, nullptr).pack(call.W);
         if (member.index != 0) return;
         fill_bias(call, bias.data());
         if (call.layer.layer_norm) {
@@ -254,13 +262,15 @@ class ForwardLoop {
     using Factor = typename CellType::Factor;
 
 public:
-    ForwardLoop(const ForwardOf<Factor>& call, const CellType& cell)
+    ForwardLoop(const ForwardOf<Factor>& call, const CellType& cell, const Slices& slices,
+                const InputProduct<Factor>& input, InputWay way)
         : call_(call),
           cell_(cell),
           gates_(gates_of(call.layer.cell)),
-          slices_(slices_of(call)),
+          slices_(slices),
           rows_(slices_.most_rows()),
-          input_(call, input_way<CellType>(call.layer, slices_.count)),
+          input_(input),
+          way_(way),
           past_caches_(keeps_past_caches(call)),
           chunk_(chunk_steps()),
           products_at_once_(in_shadow() ? 2 * chunk_ : chunk_),
@@ -272,7 +282,8 @@ public:
           pointers_(slices_.count, (2 + ahead()) * rows_),
           targets_(slices_.count, ahead() * rows_),
           lines_(slices_.count, lines_ahead()),
-          shadow_(slices_.count, in_shadow() ? Shadow<S>::memory_size(call.layer.inputs) : 0) {}
+          shadow_(slices_.count, in_shadow() ? Shadow<S>::memory_size(call.layer.inputs) : 0),
+          memory_(slices_.count, cell.memory(rows_)) {}
 
     void run() const {
         parallel(
@@ -296,8 +307,8 @@ public:
 private:
     Index units() const { return call_.layer.units; }
     Index width() const { return call_.layer.outputs; }  // of h
-    bool beside() const { return input_.way == InputWay::beside; }
-    bool in_shadow() const { return input_.way == InputWay::shadow; }
+    bool beside() const { return way_ == InputWay::beside; }
+    bool in_shadow() const { return way_ == InputWay::shadow; }
     // Whether x W stands where the gates will.
     bool in_gates() const { return call_.gates && !past_caches_ && !in_shadow(); }
     // The steps whose x are gathered at a time.
@@ -527,7 +538,8 @@ private:
             }
             before = outputs;
         });
-        cell_.step(place, {real, count, seen, beside() ? x : nullptr, &upcoming, shadow});
+        cell_.step(place, {real, count, seen, beside() ? x : nullptr, &upcoming, shadow,
+                           memory_[place.common]});
     }
 
     const S* dropped(int thread, Index row, const S* h, const S* dropout) const {
@@ -541,9 +553,10 @@ private:
     const Forward<S>& call_;
     const CellType& cell_;
     const Index gates_;
-    const Slices slices_;
+    const Slices& slices_;
     const Index rows_;
-    const InputProduct<Factor> input_;
+    const InputProduct<Factor>& input_;
+    const InputWay way_;
     const bool past_caches_;
     const Index chunk_, products_at_once_;
     const PerThread<S> products_;          // (products at once, rows, GH), where not in `gates`
@@ -554,9 +567,11 @@ private:
     const PerThread<S*> targets_;          // (ahead rows)
     const PerThread<const char*> lines_;   // (lines of one step)
     const PerThread<S> shadow_;            // what a shadow needs
+    const PerThread<S> memory_;            // and what the cell needs
 };
 
 template <class S, class CellType>
-ForwardLoop(const Forward<S>&, const CellType&) -> ForwardLoop<S, CellType>;
+ForwardLoop(const Forward<S>&, const CellType&, const Slices&,
+            const InputProduct<typename CellType::Factor>&, InputWay) -> ForwardLoop<S, CellType>;
 
 }  // namespace gatewise::GATEWISE_ISA

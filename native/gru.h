@@ -206,11 +206,8 @@ public:
     GruBeforeForward(const ForwardOf<F>& call, Activations activations)
         : activations_(activations),
           call_(call),
-          rows_(slices_of(call).most_rows()),
           U_gates_(depth_of_step<GruBeforeForward>(call), call.layer.units),
-          U_candidate_(depth_of_step<GruBeforeForward>(call), call.layer.units),
-          update_(slices_of(call).count, rows_ * call.layer.units),
-          reset_(slices_of(call).count, rows_ * call.layer.units) {}
+          U_candidate_(depth_of_step<GruBeforeForward>(call), call.layer.units) {}
 
     void pack(Member member) const override {
         const Index H = call_.layer.units;
@@ -218,10 +215,12 @@ public:
         pack_gates(*U_candidate_, call_, 2 * H, 0, member);
     }
 
+    Index memory(Index rows) const override { return rows * 2 * call_.layer.units; }
+
     void step(const Place& place, const ForwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
-        S* const update = update_[place.common];
-        S* const reset = reset_[place.common];
+        S* const update = rows.memory;  // (rows, H), as `reset`
+        S* const reset = update + rows.count * H;
         multiply(
             *U_gates_, rows.left(call_.layer),
             from_memory<2>([&](Index row) { return rows.row[row].product; }, H),
@@ -258,10 +257,8 @@ private:
 
     [[no_unique_address]] const Activations activations_;
     const ForwardOf<F>& call_;
-    const Index rows_;
     const PackedBuffer<F, 2, 2> U_gates_;
     const PlainBuffer<F> U_candidate_;
-    const PerThread<S> update_, reset_;  // (rows, H) each
 };
 
 template <class F, class Activations>

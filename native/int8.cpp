@@ -8,7 +8,7 @@
 namespace gatewise::GATEWISE_ISA {
 
 extern const Int8Kernels kernels_int8;
-const Int8Kernels kernels_int8 = {run_forward<Byte>, open_stream<Byte>, step_stream<float>,
+const Int8Kernels kernels_int8 = {run_forward<Byte>, open_stream<Byte>, advance_stream<float>,
                                   close_stream<float>};
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -262,15 +262,16 @@ struct TraceChunk {
     S* grad[3];  // as in TraceGradient, of the traces before the chunk; null: not wanted
 };
 
-// One step of a stream, for a layer of time 1.
+// The next time steps of a stream, T of them.
 template <class S>
-struct StreamStep {
-    const S* x;        // (B, I)
-    const bool* mask;  // (B), true where the step is real; null: in every row
-    S* outputs;        // (B, P)
+struct StreamSteps {
+    Index time;        // at least 1
+    Sequence<S> x;     // (B, T, I)
+    const bool* mask;  // (B, T), true at real steps; null: all are
+    S* outputs;        // (B, T, P)
 };
 
-// A layer that is fed step by step: its weights, packed once, and the place of its state. What is
+// A layer that is fed by and by: its weights, packed once, and the place of its state. What is
 // behind it only the instruction set that opened it knows.
 template <class S>
 struct Stream;
@@ -293,7 +294,7 @@ struct Int8Forward : Forward<float> {
 struct Int8Kernels {
     void (*forward)(const Int8Forward&);
     Stream<float>* (*open_stream)(const Int8Forward&);
-    void (*step_stream)(Stream<float>&, const StreamStep<float>&);
+    void (*advance_stream)(Stream<float>&, const StreamSteps<float>&);
     void (*close_stream)(Stream<float>*);
 };
 
@@ -306,11 +307,11 @@ struct Passes {
     void (*weight_gradient)(const WeightGradient<S>&);
     void (*input_gradient)(const InputGradient<S>&);
 
-    // Of the call, a stream takes the layer and the weights, which it copies but for the peepholes,
-    // and the options and `state`, which must outlive it: every step overwrites the state with what
-    // follows it.
+    // Of the call, a stream takes the layer, of time 1, and the weights, which it copies but for
+    // the peepholes, and the options and `state`, which must outlive it: every step overwrites the
+    // state with what follows it. What zoneout keeps is the same in all steps.
     Stream<S>* (*open_stream)(const Forward<S>&);
-    void (*step_stream)(Stream<S>&, const StreamStep<S>&);
+    void (*advance_stream)(Stream<S>&, const StreamSteps<S>&);
     void (*close_stream)(Stream<S>*);
 
     // Does nothing but multiply-adds in this many threads, and returns their number.

@@ -22,10 +22,6 @@ public:
         : call_(call),
           update_{activations, Options(call.layer, call.options), call.layer.units},
           U_(call.layer.outputs, columns()),
-          slices_(slices_of(call)),
-          rows_(slices_.most_rows()),
-          recurrent_(slices_.count, rows_ * columns()),
-          remembered_(slices_.count, 2 * call.layer.units),
           gain_(columns()),
           cell_gain_(call.layer.units),
           cell_bias_(call.layer.units) {}
@@ -38,15 +34,17 @@ public:
         copy(cell_bias_.data(), call_.options.norm.cell_bias, call_.layer.units);
     }
 
+    Index memory(Index rows) const override { return rows * columns() + 2 * call_.layer.units; }
+
     void step(const Place& place, const ForwardRows<S>& rows) const override {
-        S* const recurrent = recurrent_[place.own];
+        S* const recurrent = rows.memory;                 // (rows, GH): h U
+        S* const c = recurrent + rows.count * columns();  // (2, H): c' and o of one row
         multiply(
             *U_, Rows<S>{rows.seen, rows.count}, FromZero<S, 1>{},
             [&](Index row, Index column, int count, const S* sums) {
                 store(recurrent + row * columns() + column, load(sums), count);
             },
             rows.upcoming, place.crew);
-        S* const c = remembered_[place.own];
         for (Index row = 0; row < rows.count; ++row) {
             update(rows.row[row], recurrent + row * columns(), c);
             show(rows.row[row], c);
@@ -99,10 +97,6 @@ private:
     const ForwardOf<F>& call_;
     const LstmUpdate<S, Activations, Options> update_;
     const PlainBuffer<F> U_;
-    const Slices slices_;
-    const Index rows_;
-    const PerThread<S> recurrent_;           // (rows, GH): h U
-    const PerThread<S> remembered_;          // (2, H): c' and o of one row
     const Buffer<S> gain_;                   // (GH)
     const Buffer<S> cell_gain_, cell_bias_;  // (H) each
 };

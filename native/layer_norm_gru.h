@@ -20,9 +20,7 @@ public:
     NormalizedGruForward(const ForwardOf<F>& call, Activations activations)
         : activations_(activations),
           call_(call),
-          rows_(slices_of(call).most_rows()),
           U_(call.layer.units, 3 * call.layer.units),
-          recurrent_(slices_of(call).count, rows_ * 3 * call.layer.units),
           gain_(3 * call.layer.units),
           bias_(call.layer.units) {}
 
@@ -38,9 +36,11 @@ public:
         }
     }
 
+    Index memory(Index rows) const override { return rows * 3 * call_.layer.units; }
+
     void step(const Place& place, const ForwardRows<S>& rows) const override {
         const Index columns = 3 * call_.layer.units;
-        S* const recurrent = recurrent_[place.own];
+        S* const recurrent = rows.memory;  // (rows, 3H): h U
         multiply(
             *U_, Rows<S>{rows.seen, rows.count}, FromZero<S, 1>{},
             [&](Index row, Index column, int count, const S* sums) {
@@ -84,11 +84,9 @@ private:
 
     [[no_unique_address]] const Activations activations_;
     const ForwardOf<F>& call_;
-    const Index rows_;
     const PlainBuffer<F> U_;
-    const PerThread<S> recurrent_;  // (rows, 3H): h U
-    const Buffer<S> gain_;          // (3H)
-    const Buffer<S> bias_;          // (H): b'_h
+    const Buffer<S> gain_;  // (3H)
+    const Buffer<S> bias_;  // (H): b'_h
 };
 
 template <class F, class Activations>

@@ -37,7 +37,10 @@ BackwardCell<F> backward_cell(const BackwardScan<Sum<F>>& call) {
 template <class F>
 void run_forward(const ForwardOf<F>& call) {
     const ForwardCell<F> cell = forward_cell<F>(call);
-    ForwardLoop(call, *cell).run();
+    const Slices slices = slices_of(call);
+    const InputWay way = input_way<AnyForward<F>>(call.layer, slices.count);
+    const InputProduct<F> input(call, way == InputWay::ahead, way == InputWay::shadow);
+    ForwardLoop(call, *cell, slices, input, way).run();
 }
 
 template <class F>
@@ -59,8 +62,8 @@ Stream<Sum<F>>* open_stream(const ForwardOf<F>& call) {
 }
 
 template <class S>
-void step_stream(Stream<S>& stream, const StreamStep<S>& step) {
-    reinterpret_cast<OpenStream<S>&>(stream).step(step);
+void advance_stream(Stream<S>& stream, const StreamSteps<S>& steps) {
+    reinterpret_cast<OpenStream<S>&>(stream).advance(steps);
 }
 
 template <class S>
@@ -75,7 +78,7 @@ constexpr Passes<Sum<F>> passes = {
     .weight_gradient = weight_gradient_of<F>,
     .input_gradient = input_gradient_of<F>,
     .open_stream = open_stream<F>,
-    .step_stream = step_stream<Sum<F>>,
+    .advance_stream = advance_stream<Sum<F>>,
     .close_stream = close_stream<Sum<F>>,
     .multiply_adds = multiply_adds_of<F>,
 };

@@ -309,6 +309,63 @@ void add_tile(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum
     add_tile_of_width<apart, V>(right, tile, left, sums, begun, upcoming);
 }
 
+// sums[2][C] (vectors) = from[2][C] + a row times C vectors of each step of two panels.
+template <class F, int C>
+[[gnu::noinline]] void product_of_pair(const F* row, Index stride, Index depth, const F* panel,
+                                       Index panels_apart, const Sum<F>* const* from,
+                                       Index from_stride, Sum<F>* sums, Index sums_apart) {
+    using S = Sum<F>;
+    Vector<S> sum[2][C];
+#pragma GCC unroll 2
+    for (int tile = 0; tile < 2; ++tile) {
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) sum[tile][c] = load(from[tile] + c * from_stride);
+    }
+    const F* const end = panel + depth * C * lanes<F>;
+    do {
+        const Vector<F> left = broadcast(*row);
+#pragma GCC unroll 2
+        for (int tile = 0; tile < 2; ++tile) {
+#pragma GCC unroll 8
+            for (int c = 0; c < C; ++c) {
+                const Vector<F> right = load(panel + tile * panels_apart + c * lanes<F>);
+                sum[tile][c] = fma(left, right, sum[tile][c]);
+            }
+        }
+        row += stride;
+        panel += C * lanes<F>;
+    } while (panel != end);
+#pragma GCC unroll 2
+    for (int tile = 0; tile < 2; ++tile) {
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) store(sums + tile * sums_apart + c * lanes<S>, sum[tile][c]);
+    }
+}
+
+// add_tile for a single row, this tile and the next one at a time, both of V vectors: the sums of
+// one are too few chains of multiply-adds to keep the processor busy. The other's sums, and where
+// they start, follow as if they were a second row's.
+template <int apart = 0, class F, int G, int V>
+void add_pair(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, Sum<F>* sums,
+              Begun<Sum<F>> begun) {
+    using S = Sum<F>;
+    constexpr int C = G * V;
+    constexpr Index width = C * lanes<F>, sums_apart = (C + apart) * lanes<S>;
+    for (Index first = 0, next; first < right.steps(); first = next) {
+        const bool before = first < left.depth_before;
+        next = before ? left.depth_before : right.steps();
+        S* const to = sums + (before ? 0 : apart * lanes<S>);
+        const S* const gone_on[2] = {to, to + sums_apart};
+        const bool begins = first == 0 && begun.row != nullptr;
+        const F* const row =
+            before ? left.before[0] : left.pointers[0] + (first - left.depth_before) * left.stride;
+        product_of_pair<F, C>(
+            row, before ? 1 : left.stride, next - first, right.panel(tile) + first * width,
+            right.panel(tile + 1) - right.panel(tile), begins ? begun.row : gone_on,
+            begins ? begun.stride : lanes<S>, to, sums_apart);
+    }
+}
+
 // Takes the same sums twice; the second finds in them what the first left.
 //
 // All rows are taken once before the first is taken again: the update of a row is a long chain of
@@ -385,44 +442,69 @@ private:
 // `take(row, unit, count, sums)` takes them: `unit` is the first of `count` units, and gate g's
 // sums are the vector at sums + g * lanes. For `apart` see add_tile. A start that can also say
 // where in memory it is, `start.at(row, unit)`, saves whole tiles the copy.
+//
+// Of a few rows, several tiles are added before any is taken: what is done with the sums of one is
+// a long chain of operations that wait for each other.
 template <int apart = 0, class F, int G, int V, class Start, class Take>
 void multiply(const Packed<F, G, V>& right, const Rows<F>& left, const Start& start,
               const Take& take, Upcoming* upcoming, Member member) {
     using S = Sum<F>;
-    constexpr Index most = 8 * most_rows<G * V>;
+    constexpr Index most = 8 * most_rows<G * V>, sums_of_row = (G * V + apart) * lanes<S>;
+    constexpr Index worth_taking = 8;  // sums that a row has with a tile
     constexpr bool in_memory = apart == 0 && (G == 1 || V == 1) && requires { start.at(0, 0); };
-    alignas(64) S sums[most * (G * V + apart) * lanes<S>];
+    alignas(64) S sums[most * sums_of_row];
     const S* row_begins[in_memory ? most : 1];
     const Range tiles = share(member, right.tiles());
-    for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
-        // A single one is known to the compiler, which then keeps what the rows share in registers.
-        const int vectors = V == 1 ? 1 : right.vectors(tile);
-        const Index first = right.first_unit(tile);
-        const auto each = [&](Index begin, Index end, const auto& visit) {
-            S* at = sums;
-            for (Index row = begin; row < end; ++row) {
-                for (int vector = 0; vector < vectors; ++vector, at += (G + apart) * lanes<S>) {
-                    const Index unit = first + vector * lanes<S>;
-                    visit(row, unit, lanes_before<S>(unit, right.units), at);
-                }
-            }
-        };
-        for (Index begin = 0; begin < left.count; begin += most) {
-            const Index end = smaller(left.count, begin + most);
-            Begun<S> begun;
-            if constexpr (in_memory) {
-                if (first + vectors * lanes<S> <= right.units) {
-                    for (Index row = begin; row < end; ++row)
-                        row_begins[row - begin] = start.at(row, first);
-                    begun = {row_begins, start.template stride<S>()};
-                }
-            }
-            if (begun.row == nullptr) each(begin, end, start);
+    const Index at_once = larger(1, worth_taking / larger(1, left.count));
+    const bool by_pairs = left.count == 1 && left.shadow == nullptr;
+    for (Index first = tiles.begin, last; first < tiles.end; first = last) {
+        last = smaller(tiles.end, first + at_once);
+        for (Index begin = 0, end; begin < left.count; begin = end) {
+            end = smaller(left.count, begin + most);
             Rows<F> rows = left;
             rows.pointers += begin;
             rows.count = end - begin;
             if (rows.before) rows.before += begin;
-            add_tile<apart>(right, tile, rows, sums, begun, upcoming);
+            const auto sums_of = [&](Index tile) {
+                return sums + (tile - first) * rows.count * sums_of_row;
+            };
+            const auto each_of = [&](Index tile, Index from, Index to, const auto& visit) {
+                // A single one is known to the compiler, which then keeps what the rows share in
+                // registers.
+                const int vectors = V == 1 ? 1 : right.vectors(tile);
+                S* at = sums_of(tile);
+                for (Index row = from; row < to; ++row) {
+                    for (int vector = 0; vector < vectors; ++vector, at += (G + apart) * lanes<S>) {
+                        const Index unit = right.first_unit(tile) + vector * lanes<S>;
+                        visit(row, unit, lanes_before<S>(unit, right.units), at);
+                    }
+                }
+            };
+            for (Index tile = first, next; tile < last; tile = next) {
+                const bool pair =
+                    by_pairs && tile + 1 < last && right.first_unit(tile + 2) <= right.units;
+                next = tile + (pair ? 2 : 1);
+                Begun<S> begun;
+                if constexpr (in_memory) {
+                    const Index vectors = V == 1 ? 1 : right.vectors(tile);
+                    if (right.first_unit(tile) + vectors * lanes<S> <= right.units) {
+                        const S** row_begin = row_begins;
+                        for (Index of = tile; of < next; ++of) {
+                            for (Index row = begin; row < end; ++row)
+                                *row_begin++ = start.at(row, right.first_unit(of));
+                        }
+                        begun = {row_begins, start.template stride<S>()};
+                    }
+                }
+                if (begun.row == nullptr) {
+                    for (Index of = tile; of < next; ++of) each_of(of, begin, end, start);
+                }
+                pair ? add_pair<apart>(right, tile, rows, sums_of(tile), begun)
+                     : add_tile<apart>(right, tile, rows, sums_of(tile), begun, upcoming);
+            }
+            const auto each = [&](Index from, Index to, const auto& visit) {
+                for (Index tile = first; tile < last; ++tile) each_of(tile, from, to, visit);
+            };
             take_in_turn(each, begin, end, take);
         }
     }

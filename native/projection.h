@@ -27,32 +27,33 @@ public:
     ProjectedForward(const ForwardOf<F>& call, ForwardCell<F> cell)
         : call_(call),
           cell_(std::move(cell)),
-          slices_(slices_of(call)),
-          rows_(slices_.most_rows()),
           projection_(call.layer.units, call.layer.outputs),
-          shown_(slices_.count, rows_ * call.layer.units),
-          showing_(slices_.count, rows_),
-          pointers_(slices_.count, rows_) {}
+          showing_(call.layer.threads, call.layer.batch) {}
 
     void pack(Member member) const override {
         cell_->pack(member);
         pack_projection(*projection_, call_, member);
     }
 
+    Index memory(Index rows) const override {
+        return rows * call_.layer.units + cell_->memory(rows);
+    }
+
     void step(const Place& place, const ForwardRows<S>& rows) const override {
         const Index H = call_.layer.units;
-        S* const shown = shown_[place.common];
+        S* const shown = rows.memory;  // (rows, H)
         ForwardRow<S>* const showing = showing_[place.own];
-        const S** const pointers = pointers_[place.own];
         for (Index row = 0; row < rows.count; ++row) {
             showing[row] = rows.row[row];
-            pointers[row] = showing[row].outputs = shown + row * H;
+            showing[row].outputs = shown + row * H;
             showing[row].share_h = nullptr;  // zoneout keeps of the projected h
         }
-        cell_->step(place, {showing, rows.count, rows.seen, rows.x, rows.upcoming, rows.shadow});
+        cell_->step(place, {showing, rows.count, rows.seen, rows.x, rows.upcoming, rows.shadow,
+                            shown + rows.count * H});
         place.crew.barrier();
+        for (Index row = 0; row < rows.count; ++row) rows.seen[row] = shown + row * H;
         multiply(
-            *projection_, Rows<S>{pointers, rows.count}, FromZero<S, 1>{},
+            *projection_, Rows<S>{rows.seen, rows.count}, FromZero<S, 1>{},
             [&](Index row, Index unit, int count, const S* sums) {
                 const ForwardRow<S>& at = rows.row[row];
                 const Vector<S> h = at.share_h ? zoned(at.share_h, load(at.h + unit, count),
@@ -66,12 +67,8 @@ public:
 private:
     const ForwardOf<F>& call_;
     const ForwardCell<F> cell_;
-    const Slices slices_;
-    const Index rows_;
     const PlainBuffer<F> projection_;
-    const PerThread<S> shown_;                // (rows, H)
-    const PerThread<ForwardRow<S>> showing_;  // (rows)
-    const PerThread<const S*> pointers_;      // (rows)
+    const PerThread<ForwardRow<S>> showing_;  // (rows), for any way of sharing them out
 };
 
 template <class F>

@@ -77,6 +77,9 @@ class Shadow {
 public:
     using W = Packed<S, 1, 1>;              // (I, GH)
     static constexpr int steps = lanes<S>;  // of a block
+    // Whether its sums find room beside the row's own, which else are better off with a second tile
+    // (product_of_pair).
+    static constexpr bool fits = vector_bytes == 64;
 
     // The numbers that `memory` holds.
     static Index memory_size(Index inputs) { return (inputs + steps) * steps; }

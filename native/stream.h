@@ -1,7 +1,7 @@
-// A layer that is fed one time step at a time.
+// A layer that is fed some time steps at a time.
 //
-// It is the loop over time for sequences of one step, with everything that a call prepares kept:
-// the packed weights and all working memory. So a step gives the bits that it has in a sequence.
+// It is the loop over time with everything kept that a call prepares: the packed weights and, for
+// single steps, all working memory. So a step gives the bits that it has in a sequence.
 
 #pragma once
 
@@ -17,7 +17,7 @@ public:
     OpenStream(const OpenStream&) = delete;
     OpenStream& operator=(const OpenStream&) = delete;
 
-    virtual void step(const StreamStep<S>&) = 0;
+    virtual void advance(const StreamSteps<S>&) = 0;
 };
 
 // F is what the cell's products multiply.
@@ -25,25 +25,48 @@ template <class F>
 class CellStream final : public OpenStream<Sum<F>> {
     using S = Sum<F>;
     using Call = ForwardOf<F>;
+    using Loop = ForwardLoop<S, AnyForward<F>>;
 
 public:
     CellStream(const Call& call, ForwardCell<F> (*make)(const Call&))
-        : call_(call), cell_(make(call_)), loop_(call_, *cell_) {
-        call_.x = {nullptr, call.layer.inputs, call.layer.inputs};
+        : call_(same_at_all_steps(call)),
+          cell_(make(call_)),
+          slices_(slices_of(call_)),
+          input_(call_, way_of_step() == InputWay::ahead, may_ever_be_in_shadow()),
+          loop_(call_, *cell_, slices_, input_, way_of_step()) {
         loop_.pack();
     }
 
-    void step(const StreamStep<S>& step) override {
-        call_.x.data = step.x;
-        call_.mask = step.mask;
-        call_.outputs = step.outputs;
-        loop_.run_packed();
+    void advance(const StreamSteps<S>& steps) override {
+        call_.layer.time = steps.time;
+        call_.x = steps.x;
+        call_.mask = steps.mask;
+        call_.outputs = steps.outputs;
+        if (steps.time == 1) return loop_.run_packed();
+        const Slices slices = slices_of(call_);
+        const InputWay way = input_way<AnyForward<F>>(call_.layer, slices.count);
+        Loop(call_, *cell_, slices, input_, way).run_packed();
     }
 
 private:
+    static Call same_at_all_steps(Call call) {
+        for (Sequence<S>& share : call.options.zoneout) share.time_stride = 0;
+        return call;
+    }
+    InputWay way_of_step() const { return input_way<AnyForward<F>>(call_.layer, slices_.count); }
+    // More steps may wake more threads than one does.
+    bool may_ever_be_in_shadow() const {
+        for (int threads = 1; threads <= call_.layer.threads; ++threads) {
+            if (may_be_in_shadow<F>(call_.layer, threads)) return true;
+        }
+        return false;
+    }
+
     Call call_;  // the cell and the loop refer to it
     const ForwardCell<F> cell_;
-    const ForwardLoop<S, AnyForward<F>> loop_;
+    const Slices slices_;
+    const InputProduct<F> input_;
+    const Loop loop_;
 };
 
 }  // namespace gatewise::GATEWISE_ISA

@@ -101,6 +101,10 @@ def test_a_stream_gives_the_bits_of_the_series(
         assert torch.equal(steps, expected)
     torch.testing.assert_close(steps, expected)
     state = stream.state
+    stream.reset()
+    pieces = torch.cat([stream.steps(x[:, :2]), stream.steps(x[:, 2:])], dim=1)
+    assert torch.equal(pieces, steps) or not cpu.available()
+    torch.testing.assert_close(pieces, steps)
     stream.reset(rows=[1])
     assert all((part[1] == 0).all() for part in stream.state)
     stream.state = state

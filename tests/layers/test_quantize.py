@@ -81,6 +81,9 @@ def test_steps_have_the_bits_of_the_whole(cell: str, kernel: str, batch: int) ->
     stream.reset()
     arrays = [stream.step(np.ascontiguousarray(x[:, t].numpy())) for t in range(7)]
     assert np.array_equal(np.stack(arrays, 1), layer(x).numpy())
+    stream.reset()
+    pieces = [stream.steps(x[:, :2]), stream.steps(x[:, 2:])]
+    assert torch.equal(torch.cat(pieces, 1), layer(x))
 
 
 def test_a_stream_with_a_mask_and_a_state_that_is_set() -> None:

@@ -109,6 +109,9 @@ def test_a_stream_has_the_bits_of_the_whole(name: str, kind: Any) -> None:
     whole = layer(X)
     steps = torch.stack([stream.step(X[:, t]) for t in range(X.shape[1])], dim=1)
     assert torch.equal(steps, whole)
+    stream.reset()
+    pieces = [stream.steps(X[:, :1]), stream.steps(X[:, 1:])]
+    assert torch.equal(torch.cat(pieces, dim=1), whole)
     with torch.no_grad():
         for weight in layer.parameters():
             weight.zero_()

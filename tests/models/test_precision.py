@@ -94,6 +94,8 @@ def test_a_stream_gives_the_bits_of_the_whole() -> None:
         for t in range(7):
             y = stream.step(x[:, t])
         assert torch.equal(y, model(x))
+        stream.reset()
+        assert torch.equal(stream.steps(x)[:, -1], model(x))
 
 
 def test_autocast_computes_what_compile_chooses() -> None:

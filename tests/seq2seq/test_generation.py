@@ -201,7 +201,8 @@ def after(model: Sequential, text: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize("sequences", [True, False])
 def test_a_language_model_equals_the_prefix_run_again(sequences: bool) -> None:
     model = language_model(sequences)
-    prompts = [[3, 1, 4], [1], [5, 2, 6, 5, 3]]
+    drawn = torch.randint(1, 8, (150,), generator=torch.Generator().manual_seed(2)).tolist()
+    prompts = [[3, 1, 4], [1], [5, 2, 6, 5, 3], drawn, drawn[:64], drawn[:65]]
     written = generate(model, prompts, 10, search="greedy")
     for prompt, found in zip(prompts, written, strict=True):
         text = list(prompt)

@@ -44,6 +44,11 @@ class Noise(NamedTuple):
         """Return the noise of one time step, its masks (B, H)."""
         return self._in_time(t)
 
+    def repeated(self, time: int) -> Noise:
+        """Return the noise of one time step (T = 1) as that of each of ``time`` steps."""
+        masks = (None if mask is None else mask.expand(-1, time, -1) for mask in self[1:])
+        return Noise(self.recurrent_dropout, *masks)
+
     def rows(self, rows: slice | Tensor) -> Noise:
         """Return the noise of some rows of the batch."""
         return Noise(*(None if mask is None else mask[rows] for mask in self))

@@ -324,7 +324,7 @@ def _multiply_input_gradient(call: NativeCall, dP: Tensor, mask: Tensor | None) 
 
 
 class Stream:
-    """A cell that is fed one time step at a time: weights packed once, and its ``state``.
+    """A cell that is fed some time steps at a time: weights packed once, and its ``state``.
 
     The state is h (B, P) and an LSTM's c (B, H). The weights are copied. ``noise`` is that of each
     step, its masks (B, 1, H). Changing the state in place changes where the next step begins. Not
@@ -348,13 +348,16 @@ class Stream:
             sizes.is_double, sizes.layer, matrix(weights[0]), matrix(weights[1]), address(bias),
             pair(self.state), options,
         )  # fmt: skip
-        # Takes the addresses of x (B, I), of a mask (B,) or 0, and of the outputs (B, P).
-        self.step = self._native.step
-        # Takes x and the outputs themselves, NumPy's arrays, contiguous and of the weights' type.
-        self.step_arrays = self._native.step_arrays
+        # Takes the number of steps, and x (B, T, I) and the outputs (B, T, P) as NumPy's arrays,
+        # contiguous and of the weights' type.
+        self.advance_arrays = self._native.advance_arrays
 
     def advance(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Return h (B, P) after a step of x (B, I), contiguous and of the weights' type."""
-        outputs = torch.empty_like(self.state[0])
-        self.step(x.data_ptr(), address(mask), outputs.data_ptr())
+        """Return h (B, P) after a step of x (B, I), or h (B, T, P) after each of x (B, T, I).
+
+        x is contiguous and of the weights' type; the mask is (B,) or (B, T).
+        """
+        time = 1 if x.dim() == 2 else x.shape[1]
+        outputs = x.new_empty((*x.shape[:-1], self.state[0].shape[1]))
+        self._native.advance(time, x.data_ptr(), address(mask), outputs.data_ptr())
         return outputs

@@ -45,7 +45,7 @@ def forward(
 
 
 class Int8Stream(Stream):
-    """A cell with weights of 8 bits that is fed one time step at a time; see ``cpu.Stream``."""
+    """A cell with weights of 8 bits that is fed some time steps at a time; see ``cpu.Stream``."""
 
     def __init__(
         self,
@@ -64,8 +64,7 @@ class Int8Stream(Stream):
         self._native = call.sizes.module.Int8Stream(
             call.sizes.layer, call.matrices, address(call.given_bias), pair(self.state), options
         )
-        self.step = self._native.step
-        self.step_arrays = self._native.step_arrays
+        self.advance_arrays = self._native.advance_arrays
 
 
 class _Int8Call(NativeCall):

@@ -1,4 +1,4 @@
-"""Streams: a layer or a model that is fed one time step at a time and keeps its state in between.
+"""Streams: a layer or a model that is fed some time steps at a time and keeps its state in between.
 
 A stream takes the weights as they are when it is opened; training goes on without it. It computes
 as in inference: no dropout, no gradients. One stream serves one thread at a time.
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatewise.cells import Specification
+from gatewise.cells import Noise, Specification
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels import cpu, cpu_int8, recurrent
 from gatewise.kernels.int8 import recurrent_int8
@@ -28,50 +28,58 @@ from gatewise.layers.quantization import int8_weights
 if TYPE_CHECKING:
     from gatewise.layers.recurrent import Recurrent
 
-Stage = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
+# Takes values and a mask, those of one step or of a series of them, and whether of a series.
+Stage = Callable[[Tensor, Tensor | None, bool], tuple[Tensor, Tensor | None]]
 
 
 class OperatorCell:
-    """What ``cpu.Stream`` does natively, for what it does not serve: one call of the operator."""
+    """What ``cpu.Stream`` does natively, for what it does not serve: calls of the operator."""
 
     def __init__(
         self,
         operator: Callable[..., Any],
         state: Sequence[Tensor],
         specification: Specification,
+        noise: Noise,
         kernel: str,
     ) -> None:
         self._operator, self._specification, self._kernel = operator, specification, kernel
+        self._noise = noise  # of one step
         self.state = state
 
     def advance(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        outputs, final = self._operator(
-            x.unsqueeze(1),
+        single = x.dim() == 2
+        if single:
+            x, mask = x.unsqueeze(1), None if mask is None else mask.unsqueeze(1)
+        outputs, self.state = self._operator(
+            x,
             state=self.state,
             specification=self._specification,
-            mask=None if mask is None else mask.unsqueeze(1),
+            mask=mask,
+            noise=self._noise.repeated(x.shape[1]),
             kernel=self._kernel,
         )
-        self.state = final
-        return outputs[:, 0]
+        return outputs[:, 0] if single else outputs
 
 
 class LayerStream:
-    """A recurrent layer that is fed one time step at a time; made by ``layer.stream(batch)``.
+    """A recurrent layer that is fed some time steps at a time; made by ``layer.stream(batch)``.
 
     ``step(x)`` takes the next step of ``batch`` series, (B, I), as an array or a tensor, and
-    returns h after it, (B, units), as the same kind. The native kernels give the very bits that the
-    layer gives for the whole series.
+    returns h after it, (B, units), as the same kind; ``steps(x)`` takes the next T steps,
+    (B, T, I), and returns h after each, (B, T, units). The native kernels give the very bits that
+    the layer gives for the whole series, however it is cut.
 
-    Raises ``InputError`` for a layer without weights and for a step that is not (B, I),
+    Raises ``InputError`` for a layer without weights and for steps of another shape,
     ``UnsupportedError`` for a layer that goes backwards.
 
     >>> from gatewise.layers import LSTM
     >>> layer = LSTM(4, return_sequences=True, input_shape=(None, 3))
     >>> layer.build((None, None, 3))
     >>> x, stream = torch.ones(2, 5, 3), layer.stream(batch=2)
-    >>> steps = torch.stack([stream.step(x[:, t]) for t in range(5)], dim=1)
-    >>> torch.equal(steps, layer(x))
+    >>> first = stream.step(x[:, 0])
+    >>> outputs = torch.cat([first.unsqueeze(1), stream.steps(x[:, 1:])], dim=1)
+    >>> torch.equal(outputs, layer(x))
     True
     """
 
@@ -91,10 +99,10 @@ class LayerStream:
         self._name, self._zeroes = layer.name, layer.zero_output_for_mask
         self._dtype, self._device = self._cell.state[0].dtype, self._cell.state[0].device
         self._shape, self._result_shape = (batch, layer.kernel.shape[0]), (batch, layer.output_size)
-        self._step: Callable[[np.ndarray, np.ndarray], None] | None = None
+        self._advance_arrays: Callable[[int, np.ndarray, np.ndarray], None] | None = None
         self._array_type: np.dtype[Any] | None = None
         if isinstance(self._cell, cpu.Stream):
-            self._step = self._cell.step_arrays
+            self._advance_arrays = self._cell.advance_arrays
             self._array_type = torch.empty(0, dtype=self._dtype).numpy().dtype
 
     @property
@@ -148,50 +156,90 @@ class LayerStream:
         """
         if type(x) is np.ndarray:
             if (
-                self._step is not None
+                self._advance_arrays is not None
                 and mask is None
                 and x.dtype == self._array_type
                 and x.shape == self._shape
                 and x.flags.c_contiguous
             ):
                 outputs = np.empty(self._result_shape, self._array_type)
-                self._step(x, outputs)
+                self._advance_arrays(1, x, outputs)
                 return outputs
             return self.advance(as_tensor(x, None), mask).cpu().numpy()
         return self.advance(x, mask)
 
+    @overload
+    def steps(self, x: np.ndarray, mask: Any = None) -> np.ndarray: ...
+
+    @overload
+    def steps(self, x: Tensor, mask: Any = None) -> Tensor: ...
+
+    def steps(self, x: np.ndarray | Tensor, mask: Any = None) -> np.ndarray | Tensor:
+        """Take the next T steps (B, T, I) and return h after each of them (B, T, units).
+
+        As T calls of :meth:`step` with a ``mask`` (B, T), but one for all.
+        """
+        if type(x) is np.ndarray:
+            batch, inputs = self._shape
+            if (
+                self._advance_arrays is not None
+                and mask is None
+                and x.dtype == self._array_type
+                and x.ndim == 3
+                and x.shape == (batch, x.shape[1] or 1, inputs)
+                and x.flags.c_contiguous
+            ):
+                time = x.shape[1]
+                outputs = np.empty((batch, time, self._result_shape[1]), self._array_type)
+                self._advance_arrays(time, x, outputs)
+                return outputs
+            return self.advance(as_tensor(x, None), mask, series=True).cpu().numpy()
+        return self.advance(x, mask, series=True)
+
     @torch.no_grad()
-    def advance(self, x: Any, mask: Any = None) -> Tensor:
-        """As :meth:`step`, for anything that torch makes a tensor of."""
+    def advance(self, x: Any, mask: Any = None, series: bool = False) -> Tensor:
+        """As :meth:`step` or, of a ``series``, :meth:`steps`, of anything like an array."""
         x = as_tensor(x, like=self._cell.state[0])
-        if x.shape != self._shape:
-            raise InputError(
-                f"{self._name}.stream expected one step {sizes(self._shape)} but got "
-                f"{sizes(tuple(x.shape))}. Feed one step at a time, x[:, t], and open the stream "
-                "with batch= as many series as come side by side."
-            )
+        self._check(tuple(x.shape), series)
         x = x.detach().to(self._device, self._dtype).contiguous()
         if mask is None:
             return self._cell.advance(x, None)
-        mask = self._receive_mask(mask)
+        mask = self._receive_mask(mask, tuple(x.shape[:-1]))
         outputs = self._cell.advance(x, mask)
-        return torch.where(mask.unsqueeze(1), outputs, 0) if self._zeroes else outputs
+        return torch.where(mask.unsqueeze(-1), outputs, 0) if self._zeroes else outputs
 
-    def _receive_mask(self, mask: Any) -> Tensor:
-        mask = as_tensor(mask, like=self._cell.state[0])
-        if mask.shape != self._shape[:1] or mask.is_floating_point():
+    def _check(self, shape: tuple[int, ...], series: bool) -> None:
+        batch, inputs = self._shape
+        side_by_side = "open the stream with batch= as many series as come side by side."
+        if not series and shape != self._shape:
             raise InputError(
-                f"{self._name}.stream expected a boolean mask {sizes(self._shape[:1])}, one value "
-                f"a row, but got {sizes(tuple(mask.shape))}, {mask.dtype}."
+                f"{self._name}.stream expected one step {sizes(self._shape)} but got "
+                f"{sizes(shape)}. Feed one step, x[:, t], or several with steps(x), and "
+                f"{side_by_side}"
+            )
+        if series and (len(shape) != 3 or shape != (batch, shape[1] or 1, inputs)):
+            raise InputError(
+                f"{self._name}.stream expected at least one step {sizes((batch, None, inputs))} "
+                f"but got {sizes(shape)}. Feed steps (B, T, I), or one (B, I) with step(x), and "
+                f"{side_by_side}"
+            )
+
+    def _receive_mask(self, mask: Any, shape: tuple[int, ...]) -> Tensor:
+        mask = as_tensor(mask, like=self._cell.state[0])
+        if mask.shape != shape or mask.is_floating_point():
+            raise InputError(
+                f"{self._name}.stream expected a boolean mask {sizes(shape)}, one value a row "
+                f"and step, but got {sizes(tuple(mask.shape))}, {mask.dtype}."
             )
         return mask.to(torch.bool).contiguous()
 
 
 class ModelStream:
-    """A stack of layers that is fed one time step at a time; made by ``model.stream(batch)``.
+    """A stack of layers that is fed some time steps at a time; made by ``model.stream(batch)``.
 
     ``step(x)`` takes the next step of ``batch`` series, (B, I), or for a model that begins with an
     embedding token ids (B,), and returns what the model would return if the series ended there.
+    ``steps(x)`` takes the next T steps, (B, T, I) or (B, T), and returns that for each of them.
     Recurrent layers keep their state; Dense, Activation, Dropout (which does nothing here),
     Embedding and Masking see each step by itself.
 
@@ -205,6 +253,9 @@ class ModelStream:
     ...     y = stream.step(x[:, t])
     >>> torch.equal(y, model(x))
     True
+    >>> stream.reset()
+    >>> stream.steps(x).shape
+    torch.Size([2, 5, 1])
     """
 
     def __init__(self, layers: Iterable[nn.Module], batch: int = 1) -> None:
@@ -234,25 +285,39 @@ class ModelStream:
         value = self.advance(as_tensor(x, None), mask)
         return value if isinstance(x, Tensor) else value.cpu().numpy()
 
+    @overload
+    def steps(self, x: np.ndarray, mask: Any = None) -> np.ndarray: ...
+
+    @overload
+    def steps(self, x: Tensor, mask: Any = None) -> Tensor: ...
+
+    def steps(self, x: np.ndarray | Tensor, mask: Any = None) -> np.ndarray | Tensor:
+        """Take the next T steps and return the model's output (B, T, …) after each of them.
+
+        As T calls of :meth:`step` with a ``mask`` (B, T), but one for all.
+        """
+        value = self.advance(as_tensor(x, None), mask, series=True)
+        return value if isinstance(x, Tensor) else value.cpu().numpy()
+
     @torch.no_grad()
-    def advance(self, x: Tensor, mask: Any = None) -> Tensor:
-        """As :meth:`step`, for a tensor."""
+    def advance(self, x: Tensor, mask: Any = None, series: bool = False) -> Tensor:
+        """As :meth:`step` or, of a ``series``, :meth:`steps`, of a tensor."""
         mask = None if mask is None else as_tensor(mask, like=x)
         for stage in self._stages:
-            x, mask = stage(x, mask)
+            x, mask = stage(x, mask, series)
         return x
 
     def _stage(self, layer: nn.Module, batch: int) -> Stage:
         if hasattr(layer, "stream"):
             stream: LayerStream | ModelStream = layer.stream(batch)  # pyright: ignore[reportCallIssue]
             self.streams.append(stream)
-            return lambda x, mask: (stream.advance(x, mask), mask)
+            return lambda x, mask, series: (stream.advance(x, mask, series), mask)
         if isinstance(layer, Dropout):
-            return lambda x, mask: (x, mask)
+            return lambda x, mask, series: (x, mask)
         if isinstance(layer, (Embedding, Masking)):
-            return lambda x, mask: _one_step(layer, x, mask)
+            return lambda x, mask, series: _masking(layer, x, mask, series)
         if isinstance(layer, (Dense, Activation)):
-            return lambda x, mask: (layer(x), mask)
+            return lambda x, mask, series: (layer(x), mask)
         raise UnsupportedError(
             f"A {type(layer).__name__} layer cannot be streamed: it is not known to work on each "
             "time step by itself. Recurrent layers, Dense, Activation, Dropout, Embedding and "
@@ -271,21 +336,26 @@ def _cell(layer: Recurrent, batch: int) -> cpu.Stream | OperatorCell:
         quantized = int8_weights(layer)
         if native:
             return cpu_int8.Int8Stream(quantized, batch, specification, noise)
-        operator = partial(recurrent_int8, weights=quantized, noise=noise)
+        operator = partial(recurrent_int8, weights=quantized)
     else:
         weights = [weight.detach() for weight in layer.weight_list()]
         if native:
             return cpu.Stream(weights, batch, specification, noise)
-        operator = partial(recurrent, weights=weights, noise=noise)
+        operator = partial(recurrent, weights=weights)
     state = [step.new_zeros(batch, size) for size in layer.state_sizes]
-    return OperatorCell(operator, state, specification, layer.use_kernel)
+    return OperatorCell(operator, state, specification, noise, layer.use_kernel)
 
 
-def _one_step(layer: Layer, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Apply a layer that makes a mask to one step, as a series of one."""
-    series = x.unsqueeze(1)
-    made = layer.compute_mask(series)
+def _masking(
+    layer: Layer, x: Tensor, mask: Tensor | None, series: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Apply a layer that makes a mask; it sees one step as a series of one."""
+    if not series:
+        x = x.unsqueeze(1)
+    made = layer.compute_mask(x)
+    result = layer(x)
+    if not series:
+        result, made = result[:, 0], None if made is None else made[:, 0]
     if made is not None:
-        made = made[:, 0]
         mask = made if mask is None else made & mask
-    return layer(series)[:, 0], mask
+    return result, mask

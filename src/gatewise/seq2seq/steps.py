@@ -12,6 +12,8 @@ from gatewise.layers.stream import LayerStream, ModelStream
 from gatewise.seq2seq.tokens import Head
 from gatewise.training import Several
 
+_PIECE = 64  # tokens of a prompt that are read at a time
+
 
 def parts_of(result: Any) -> list[Any]:
     """Return one or several results as a list."""
@@ -50,13 +52,17 @@ class ModelSteps:
         device = self._model.device
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
         padded = torch.nn.utils.rnn.pad_sequence(list(prompts), batch_first=True).to(device)
-        last = None
-        for t in range(padded.shape[1]):
-            real = t < lengths
+        last: Tensor | None = None
+        # Pieces, because there is an answer (B, T, V) to every token of one.
+        for first in range(0, padded.shape[1], _PIECE):
+            ids = padded[:, first : first + _PIECE]
+            left = lengths - first
+            real = torch.arange(ids.shape[1], device=device) < left.unsqueeze(1)
             # A row whose prompt has ended keeps its state and its last answer.
-            everywhere = bool(real.all())
-            answer = self._stream.advance(padded[:, t], None if everywhere else real)
-            last = answer if last is None else torch.where(real.unsqueeze(1), answer, last)
+            answers = self._stream.advance(ids, None if bool(real.all()) else real, series=True)
+            ends = left.clamp(1, ids.shape[1]) - 1
+            answer = answers[torch.arange(len(ids), device=device), ends]
+            last = answer if last is None else torch.where(left.unsqueeze(1) > 0, answer, last)
         assert last is not None
         return self._head.log_p(last)
 
