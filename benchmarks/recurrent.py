@@ -180,11 +180,12 @@ def inference(measure: Rounds) -> Iterator[Row]:
         if session is not None:
             given = onnx_peer.inputs(shape)
             peers["ONNX Runtime"] = lambda session=session, given=given: session.run(None, given)
-        works = {"forward": quietly(lambda ours=ours, x=x: ours(x))}
-        if shape[0] == 1:
-            # What a session of ONNX Runtime is: the weights packed once, arrays in and out.
-            stream, steps = ours.stream(), x.numpy()
-            works["steps of a stream"] = lambda stream=stream, steps=steps: stream.steps(steps)
+        # A stream is what a session of ONNX Runtime is: weights packed once, arrays in and out.
+        stream, steps = ours.stream(shape[0]), x.numpy()
+        works: dict[str, Work] = {
+            "forward": quietly(lambda ours=ours, x=x: ours(x)),
+            "steps of a stream": lambda stream=stream, steps=steps: stream.steps(steps),
+        }
         for (what, work), (name, other) in itertools.product(works.items(), peers.items()):
             yield compared(
                 rested(measure, name),
