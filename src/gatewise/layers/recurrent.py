@@ -352,7 +352,7 @@ class Recurrent(Layer):
         super().set_weights(weights)
 
     def stream(self, batch: int = 1) -> LayerStream:
-        """Return this layer to be fed one time step at a time, ``batch`` series side by side.
+        """Return this layer to be fed some time steps at a time, ``batch`` series side by side.
 
         It keeps the weights of this moment, and its own state; see :class:`LayerStream`.
         """

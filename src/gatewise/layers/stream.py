@@ -180,18 +180,15 @@ class LayerStream:
         As T calls of :meth:`step` with a ``mask`` (B, T), but one for all.
         """
         if type(x) is np.ndarray:
-            batch, inputs = self._shape
             if (
                 self._advance_arrays is not None
                 and mask is None
                 and x.dtype == self._array_type
-                and x.ndim == 3
-                and x.shape == (batch, x.shape[1] or 1, inputs)
+                and self._is_series(x.shape)
                 and x.flags.c_contiguous
             ):
-                time = x.shape[1]
-                outputs = np.empty((batch, time, self._result_shape[1]), self._array_type)
-                self._advance_arrays(time, x, outputs)
+                outputs = np.empty((*x.shape[:2], self._result_shape[1]), self._array_type)
+                self._advance_arrays(x.shape[1], x, outputs)
                 return outputs
             return self.advance(as_tensor(x, None), mask, series=True).cpu().numpy()
         return self.advance(x, mask, series=True)
@@ -208,6 +205,9 @@ class LayerStream:
         outputs = self._cell.advance(x, mask)
         return torch.where(mask.unsqueeze(-1), outputs, 0) if self._zeroes else outputs
 
+    def _is_series(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == 3 and shape[1] > 0 and (shape[0], shape[2]) == self._shape
+
     def _check(self, shape: tuple[int, ...], series: bool) -> None:
         batch, inputs = self._shape
         side_by_side = "open the stream with batch= as many series as come side by side."
@@ -217,7 +217,7 @@ class LayerStream:
                 f"{sizes(shape)}. Feed one step, x[:, t], or several with steps(x), and "
                 f"{side_by_side}"
             )
-        if series and (len(shape) != 3 or shape != (batch, shape[1] or 1, inputs)):
+        if series and not self._is_series(shape):
             raise InputError(
                 f"{self._name}.stream expected at least one step {sizes((batch, None, inputs))} "
                 f"but got {sizes(shape)}. Feed steps (B, T, I), or one (B, I) with step(x), and "

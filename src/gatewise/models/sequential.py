@@ -186,7 +186,7 @@ class Sequential(Model):
         return x, mask
 
     def stream(self, batch: int = 1) -> ModelStream:
-        """Return the model to be fed one time step at a time, `batch` series side by side.
+        """Return the model to be fed some time steps at a time, `batch` series side by side.
 
         It keeps the recurrent layers' weights of this moment, and its own state; see `ModelStream`.
         """
