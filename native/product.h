@@ -263,7 +263,7 @@ void add_tile_of(const Packed<F, G, V>& right, Index tile, const Rows<F>& left, 
                                   .upcoming = upcoming ? upcoming->take(next - first) : nullptr,
                                   .ahead = ahead.take(next - first),
                                   .ahead_stride = ahead.stride};
-            if constexpr (std::is_same_v<F, S>) {
+            if constexpr (std::is_same_v<F, S> && Shadow<S>::fits) {
                 const ShadowPart<S>* const beside = left.shadow ? left.shadow->take() : nullptr;
                 if (beside) {
                     product_with_shadow<S, C>(part, *beside);
