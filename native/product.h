@@ -450,7 +450,7 @@ void multiply(const Packed<F, G, V>& right, const Rows<F>& left, const Start& st
               const Take& take, Upcoming* upcoming, Member member) {
     using S = Sum<F>;
     constexpr Index most = 8 * most_rows<G * V>, sums_of_row = (G * V + apart) * lanes<S>;
-    constexpr Index worth_taking = 8;  // sums that a row has with a tile
+    constexpr Index worth_taking = 8;  // rows of a tile's sums: they keep the processor busy
     constexpr bool in_memory = apart == 0 && (G == 1 || V == 1) && requires { start.at(0, 0); };
     alignas(64) S sums[most * sums_of_row];
     const S* row_begins[in_memory ? most : 1];

@@ -98,7 +98,7 @@ class LayerStream:
         self._cell = _cell(layer, batch)
         self._name, self._zeroes = layer.name, layer.zero_output_for_mask
         self._dtype, self._device = self._cell.state[0].dtype, self._cell.state[0].device
-        self._shape, self._result_shape = (batch, layer.kernel.shape[0]), (batch, layer.output_size)
+        self._shape, self._result_size = (batch, layer.kernel.shape[0]), layer.output_size
         self._advance_arrays: Callable[[int, np.ndarray, np.ndarray], None] | None = None
         self._array_type: np.dtype[Any] | None = None
         if isinstance(self._cell, cpu.Stream):
@@ -154,19 +154,7 @@ class LayerStream:
 
         Where ``mask`` (B,) is False the row's state stays and its x does not matter.
         """
-        if type(x) is np.ndarray:
-            if (
-                self._advance_arrays is not None
-                and mask is None
-                and x.dtype == self._array_type
-                and x.shape == self._shape
-                and x.flags.c_contiguous
-            ):
-                outputs = np.empty(self._result_shape, self._array_type)
-                self._advance_arrays(1, x, outputs)
-                return outputs
-            return self.advance(as_tensor(x, None), mask).cpu().numpy()
-        return self.advance(x, mask)
+        return self._take(x, mask, series=False)
 
     @overload
     def steps(self, x: np.ndarray, mask: Any = None) -> np.ndarray: ...
@@ -179,19 +167,22 @@ class LayerStream:
 
         As T calls of :meth:`step` with a ``mask`` (B, T), but one for all.
         """
-        if type(x) is np.ndarray:
-            if (
-                self._advance_arrays is not None
-                and mask is None
-                and x.dtype == self._array_type
-                and self._is_series(x.shape)
-                and x.flags.c_contiguous
-            ):
-                outputs = np.empty((*x.shape[:2], self._result_shape[1]), self._array_type)
-                self._advance_arrays(x.shape[1], x, outputs)
-                return outputs
-            return self.advance(as_tensor(x, None), mask, series=True).cpu().numpy()
-        return self.advance(x, mask, series=True)
+        return self._take(x, mask, series=True)
+
+    def _take(self, x: np.ndarray | Tensor, mask: Any, series: bool) -> np.ndarray | Tensor:
+        if type(x) is not np.ndarray:
+            return self.advance(x, mask, series)
+        if (
+            self._advance_arrays is not None
+            and mask is None
+            and x.dtype == self._array_type
+            and self._fits(x.shape, series)
+            and x.flags.c_contiguous
+        ):
+            outputs = np.empty((*x.shape[:-1], self._result_size), self._array_type)
+            self._advance_arrays(x.shape[1] if series else 1, x, outputs)
+            return outputs
+        return self.advance(as_tensor(x, None), mask, series).cpu().numpy()
 
     @torch.no_grad()
     def advance(self, x: Any, mask: Any = None, series: bool = False) -> Tensor:
@@ -205,24 +196,25 @@ class LayerStream:
         outputs = self._cell.advance(x, mask)
         return torch.where(mask.unsqueeze(-1), outputs, 0) if self._zeroes else outputs
 
-    def _is_series(self, shape: tuple[int, ...]) -> bool:
+    def _fits(self, shape: tuple[int, ...], series: bool) -> bool:
+        if not series:
+            return shape == self._shape
         return len(shape) == 3 and shape[1] > 0 and (shape[0], shape[2]) == self._shape
 
     def _check(self, shape: tuple[int, ...], series: bool) -> None:
+        if self._fits(shape, series):
+            return
         batch, inputs = self._shape
-        side_by_side = "open the stream with batch= as many series as come side by side."
-        if not series and shape != self._shape:
-            raise InputError(
-                f"{self._name}.stream expected one step {sizes(self._shape)} but got "
-                f"{sizes(shape)}. Feed one step, x[:, t], or several with steps(x), and "
-                f"{side_by_side}"
-            )
-        if series and not self._is_series(shape):
-            raise InputError(
-                f"{self._name}.stream expected at least one step {sizes((batch, None, inputs))} "
-                f"but got {sizes(shape)}. Feed steps (B, T, I), or one (B, I) with step(x), and "
-                f"{side_by_side}"
-            )
+        if series:
+            expected = f"at least one step {sizes((batch, None, inputs))}"
+            mend = "Feed steps (B, T, I), or one (B, I) with step(x)"
+        else:
+            expected = f"one step {sizes(self._shape)}"
+            mend = "Feed one step, x[:, t], or several with steps(x)"
+        raise InputError(
+            f"{self._name}.stream expected {expected} but got {sizes(shape)}. {mend}, and open "
+            "the stream with batch= as many series as come side by side."
+        )
 
     def _receive_mask(self, mask: Any, shape: tuple[int, ...]) -> Tensor:
         mask = as_tensor(mask, like=self._cell.state[0])
