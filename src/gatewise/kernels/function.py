@@ -57,12 +57,10 @@ class Recurrent(torch.autograd.Function):
         call: Call, x: Tensor, mask: Tensor | None, *tensors: Tensor | None
     ) -> tuple[Tensor, ...]:
         noise, weights, state = parted(call, tensors)
-        arguments = (x, weights, state, mask, noise, call.specification)
-        if ops.unobserved(call.kernel, x, weights):
-            outputs, final, gates, saved = cpu.forward(*arguments, call.needs_backward)
-        else:
-            outputs, final, gates, saved = ops.forward(*arguments, call.kernel, call.needs_backward)
-        return outputs, gates, saved, *final
+        run = ops.forward(
+            x, weights, state, mask, noise, call.specification, call.kernel, call.needs_backward
+        )
+        return run.outputs, run.gates, run.saved, *run.final_state
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -76,23 +74,7 @@ class Recurrent(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         grad_outputs, _, _, *grad_final = grads
-        x, mask, outputs, gates, saved, *tensors = ctx.saved_tensors
-        count = ctx.call.weights
-        wanted = Wanted(
-            ctx.needs_input_grad[1],
-            weights_need_gradient(ctx, count),
-            any(ctx.needs_input_grad[_FIRST_WEIGHT + count :]),
-        )
-        run = ops.Saved(outputs, [], gates, saved)
-        found = _go_back(ctx.call, wanted, x, mask, run, grad_outputs, tensors, grad_final)
-        if ctx.call.record is not None:
-            ctx.call.record.cotangents = found.product.detach()
-            ctx.call.record.gate_cotangents = found.product.detach()[..., : gates.shape[-1]]
-            ctx.call.record.grad_outputs = grad_outputs
-            ctx.call.record.grad_final_state = _with_zeros(ctx.call, tensors, grad_final)
-        grad_weights = found.weights or [None] * count
-        grad_state = found.state or [None] * len(grad_final)
-        return None, found.x, None, *_NO_GRADIENTS, *grad_weights, *grad_state
+        return _differentiate(ctx, grad_outputs, grad_final)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], call: Call, *tensors: Tensor | None) -> Any:
@@ -107,31 +89,75 @@ class Recurrent(torch.autograd.Function):
 
 
 class RecurrentAlone(torch.autograd.Function):
-    """Recurrent where no transform of ``torch.func`` is at work.
+    """Recurrent where no transform of ``torch.func`` is at work; it returns no gates.
 
     With a ``setup_context`` of its own, which the transforms ask for, ``apply`` reads the signature
-    of ``forward`` at every call, and that takes longer than a short sequence.
+    of ``forward`` at every call, and that takes longer than a short sequence; so does each result
+    that autograd has to follow.
     """
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        with torch._C._AutoDispatchBelowAutograd():  # this is the operator's derivative already
-            results = Recurrent.forward(*inputs)
-        Recurrent.setup_context(ctx, inputs, results)
-        return results
+    def forward(
+        ctx: Any, call: Call, x: Tensor, mask: Tensor | None, *tensors: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        noise, weights, state = parted(call, tensors)
+        run = _run(call, x, weights, state, mask, noise)
+        ctx.call = call
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, mask, run.outputs, run.gates, run.saved, *tensors)
+        return run.outputs, *run.final_state
 
-    backward = staticmethod(Recurrent.backward)
+    @staticmethod
+    def backward(
+        ctx: Any, grad_outputs: Tensor | None, *grad_final: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        return _differentiate(ctx, grad_outputs, grad_final)
 
 
-def apply(call: Call, x: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-    """Run a sequence differentiably: arguments and results are those of ``Recurrent.apply``."""
+def apply(
+    call: Call,
+    x: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    noise: Noise,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a sequence differentiably and return the outputs and the final state."""
     if torch._C._are_functorch_transforms_active():
-        return Recurrent.apply(call, x, *tensors)
-    if not call.needs_backward and forward_ad._current_level < 0:
+        outputs, gates, saved, *final = Recurrent.apply(call, x, mask, *noise, *weights, *state)
+        _note(call, outputs, gates, saved)
+    elif call.needs_backward or forward_ad._current_level >= 0:
+        outputs, *final = RecurrentAlone.apply(call, x, mask, *noise, *weights, *state)
+    else:
         # Nothing is differentiated, and autograd's bookkeeping outlasts a short sequence.
+        outputs, final, _, _ = _run(call, x, weights, state, mask, noise)
+    return outputs, tuple(final)
+
+
+def _run(
+    call: Call,
+    x: Tensor,
+    weights: Sequence[Tensor],
+    state: Sequence[Tensor],
+    mask: Tensor | None,
+    noise: Noise,
+) -> ops.Saved:
+    """Run a sequence past torch's autograd, of which the operator has a derivative as well."""
+    arguments = (x, weights, state, mask, noise, call.specification)
+    if ops.unobserved(call.kernel, x, weights):
+        run = ops.Saved(*cpu.forward(*arguments, call.needs_backward))
+    else:
         with torch._C._AutoDispatchBelowAutograd():
-            return Recurrent.forward(call, x, *tensors)
-    return RecurrentAlone.apply(call, x, *tensors)
+            run = ops.forward(*arguments, call.kernel, call.needs_backward)
+    _note(call, run.outputs, run.gates, run.saved)
+    return run
+
+
+def _note(call: Call, outputs: Tensor, gates: Tensor, saved: Tensor) -> None:
+    """Leave a run's results in its record, if there is one."""
+    record = call.record
+    if record is not None:
+        record.outputs, record.gates, record.saved = outputs.detach(), gates, saved
 
 
 class RecurrentBackward(torch.autograd.Function):
@@ -219,7 +245,34 @@ class RecurrentBackward(torch.autograd.Function):
         return mapped(info.batch_size, in_dims[2:], tensors, weights, together, alone)
 
 
-def _go_back(
+def _differentiate(
+    ctx: Any, grad_outputs: Tensor | None, grad_final: Sequence[Tensor | None]
+) -> tuple[Tensor | None, ...]:
+    """Return the gradient of each argument of ``Recurrent.apply``, from what ``ctx`` saved."""
+    call: Call = ctx.call
+    x, mask, outputs, gates, saved, *tensors = ctx.saved_tensors
+    needed = ctx.needs_input_grad
+    first_state = _FIRST_WEIGHT + call.weights
+    wanted = Wanted(needed[1], any(needed[_FIRST_WEIGHT:first_state]), any(needed[first_state:]))
+    run = ops.Saved(outputs, [], gates, saved)
+    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        found = _go_back_again(call, wanted, x, mask, run, grad_outputs, tensors, grad_final)
+    else:
+        # Nobody reads the gates again where the graph is not kept and nothing is recorded.
+        kept = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore[reportAttributeAccessIssue]
+        last = call.record is None and not kept
+        found = _gradients(call, wanted, x, mask, run, grad_outputs, tensors, grad_final, last)
+    if call.record is not None:
+        call.record.cotangents = found.product.detach()
+        call.record.gate_cotangents = found.product.detach()[..., : gates.shape[-1]]
+        call.record.grad_outputs = grad_outputs
+        call.record.grad_final_state = _with_zeros(call, tensors, grad_final)
+    grad_weights = found.weights or (None,) * call.weights
+    grad_state = found.state or (None,) * len(grad_final)
+    return None, found.x, None, *_NO_GRADIENTS, *grad_weights, *grad_state
+
+
+def _go_back_again(
     call: Call,
     wanted: Wanted,
     x: Tensor,
@@ -229,26 +282,21 @@ def _go_back(
     tensors: Sequence[Tensor | None],
     final: Sequence[Tensor | None],
 ) -> Gradients:
-    """Return the gradients, by RecurrentBackward where something may differentiate or map it.
+    """Return the gradients by RecurrentBackward: something may differentiate or map them.
 
     ``tensors`` are noise, weights and states; ``final``, the cotangents of the final state, may be
     None.
     """
-    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-        final = _with_zeros(call, tensors, final)
-        product, grad_x, *rest = RecurrentBackward.apply(
-            call, wanted, x, mask, run.outputs, run.gates, run.saved, grad_outputs, *tensors, *final
-        )
-        return Gradients(
-            product,
-            rest[call.weights :] if wanted.state else None,
-            rest[: call.weights] if wanted.weights else None,
-            grad_x if wanted.x else None,
-        )
-    # Nobody reads the gates again where the graph is not kept and nothing is recorded.
-    kept = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore[reportAttributeAccessIssue]
-    last = call.record is None and not kept
-    return _gradients(call, wanted, x, mask, run, grad_outputs, tensors, final, last)
+    final = _with_zeros(call, tensors, final)
+    product, grad_x, *rest = RecurrentBackward.apply(
+        call, wanted, x, mask, run.outputs, run.gates, run.saved, grad_outputs, *tensors, *final
+    )
+    return Gradients(
+        product,
+        rest[call.weights :] if wanted.state else None,
+        rest[: call.weights] if wanted.weights else None,
+        grad_x if wanted.x else None,
+    )
 
 
 def _gradients(

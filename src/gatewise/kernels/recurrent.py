@@ -101,11 +101,7 @@ def _eager(
         call = call._replace(kernel=kernel, needs_backward=True, record=record)
     if call.kernel == "cudnn":
         return cudnn.run(x, weights, state, call.specification)
-    outputs, gates, saved, *final = function.apply(call, x, mask, *noise, *weights, *state)
-    if call.record is not None:
-        call.record.outputs = outputs.detach()
-        call.record.gates, call.record.saved = gates, saved
-    return outputs, tuple(final)
+    return function.apply(call, x, weights, state, mask, noise)
 
 
 def _compiled(
