@@ -77,6 +77,46 @@ struct Part {
     Index ahead_stride;
 };
 
+// Whether R rows' elements stay in AVX2's registers beside their sums, while the vectors of a panel
+// come one after the other. Such loops take several steps at a time: so few sums fit the registers
+// that what a loop does beside its multiply-adds is a large part of the work.
+template <class F, int R, int C>
+#if defined(__AVX2__) && !defined(__AVX512F__)
+inline constexpr bool rows_stay = std::is_same_v<F, Sum<F>> && R * C + R + 1 <= 16;
+#else
+inline constexpr bool rows_stay = false;
+#endif
+
+// sums += R rows' elements at `at` times the C vectors of a step.
+template <class F, int R, int C>
+GATEWISE_INLINE void add_step(const F* const (&row)[R], Index at, const F* step,
+                              Vector<Sum<F>> (&sum)[R][C]) {
+    if constexpr (rows_stay<F, R, C>) {
+        Vector<F> left[R];
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) left[r] = broadcast(row[r][at]);
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) {
+            const Vector<F> right = load(step + c * lanes<F>);
+#pragma GCC unroll 8
+            for (int r = 0; r < R; ++r) sum[r][c] = fma(left[r], right, sum[r][c]);
+        }
+    } else {
+        Vector<F> right[C];
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) right[c] = load(step + c * lanes<F>);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const Vector<F> left = broadcast(row[r][at]);
+#pragma GCC unroll 8
+            for (int c = 0; c < C; ++c) sum[r][c] = fma(left, right[c], sum[r][c]);
+        }
+    }
+}
+
+template <int count>
+using Steps = std::integral_constant<int, count>;
+
 // sums[R][C] (vectors) = from[R][C] + R rows times C vectors of each step of a panel, which has W.
 template <class F, int R, int C, int W, bool with_upcoming, bool with_ahead>
 [[gnu::noinline]] void product(const Part<F>& part) {
@@ -94,26 +134,38 @@ template <class F, int R, int C, int W, bool with_upcoming, bool with_ahead>
     const char* const* line = part.upcoming;
     const char* ahead = part.ahead;
     Index at = 0;
+    const auto add = [&]<int steps>(Steps<steps>) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+        for (int step = 0; step < steps; ++step) {
+            if constexpr (with_upcoming) __builtin_prefetch(*line++, 0, 2);
+            if constexpr (with_ahead) {
+                __builtin_prefetch(ahead, 0, 2);
+                ahead += part.ahead_stride;
+            }
+            add_step<F, R, C>(row, at + step * part.stride, panel, sum);
+            panel += W * lanes<F>;
+        }
+        if constexpr (steps == 1) {
+            at += part.stride;
+        } else {
+#pragma GCC unroll 8
+            for (int r = 0; r < R; ++r) row[r] += steps * part.stride;
+        }
+    };
     // Tested at its end: a loop that might not run would have the compiler keep the sums in memory.
+    const auto add_until = [&](const F* end, auto steps) __attribute__((always_inline)) {
+        do add(steps);
+        while (panel != end);
+    };
     const F* const end = panel + part.depth * W * lanes<F>;
-    do {
-        Vector<F> right[C];
-#pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) right[c] = load(panel + c * lanes<F>);
-        if constexpr (with_upcoming) __builtin_prefetch(*line++, 0, 2);
-        if constexpr (with_ahead) {
-            __builtin_prefetch(ahead, 0, 2);
-            ahead += part.ahead_stride;
-        }
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) {
-            const Vector<F> left = broadcast(row[r][at]);
-#pragma GCC unroll 8
-            for (int c = 0; c < C; ++c) sum[r][c] = fma(left, right[c], sum[r][c]);
-        }
-        at += part.stride;
-        panel += W * lanes<F>;
-    } while (panel != end);
+    constexpr int at_once = rows_stay<F, R, C> ? 4 : 1;
+    if constexpr (at_once > 1) {
+        const Index rest = part.depth % at_once;
+        if (rest < part.depth) add_until(end - rest * W * lanes<F>, Steps<at_once>{});
+        if (rest > 0) add_until(end, Steps<1>{});
+    } else {
+        add_until(end, Steps<1>{});
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
