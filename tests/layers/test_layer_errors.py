@@ -40,6 +40,47 @@ def test_two_axes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            [[["a", "b"]]],
+            "holds <U1 values, but only numbers are accepted. Encode text with "
+            "gatewise.data.Vocabulary, and categories as whole numbers.",
+        ),
+        (
+            [[[None, 1.0]]],
+            "holds object values, but only numbers are accepted. Encode text with "
+            "gatewise.data.Vocabulary, and categories as whole numbers.",
+        ),
+        (
+            np.ones((1, 1, 2), dtype=complex),
+            "holds complex128 values, but only real numbers are accepted. Give real and imaginary "
+            "parts as two features.",
+        ),
+        (
+            torch.ones(1, 1, 2, dtype=torch.complex64),
+            "holds torch.complex64 values, but only real numbers are accepted. Give real and "
+            "imaginary parts as two features.",
+        ),
+        (
+            [[[1.0, 2.0]], [[1.0, 2.0], [3.0, 4.0]]],
+            "is no rectangular array: its rows have different lengths. x, mask = "
+            "gatewise.data.pad(series) lays series of any lengths together.",
+        ),
+    ],
+)
+def test_what_are_no_real_numbers(data: Any, message: str) -> None:
+    layer = layers.LSTM(3, input_shape=(None, 2))
+    layer.build((None, None, 2))
+    assert_message(lambda: layer(data), f"The data {message}")
+    assert_message(lambda: layers.Dense(3)(data), f"The data {message}")
+    if not isinstance(data, torch.Tensor):
+        assert_message(lambda: layer.stream().steps(data), f"The data {message}")
+    else:
+        assert_message(lambda: layer.stream().steps(data), f"{layer.name}.stream's x {message}")
+
+
+@pytest.mark.parametrize(
     ("shape", "message"),
     [
         ((12,), "(12,). Add a batch and a time axis: x[None, None, :]."),

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from gatewise.arrays import numbers, real
 from gatewise.errors import InputError
 
 Side = Literal["pre", "post"]
@@ -84,30 +85,13 @@ def check_series(series: Sequence[Any], *, dtype: torch.dtype | None = None) -> 
 
 
 def _as_tensor(one: Any, index: int) -> Tensor:
+    name = f"Series {index}"
     if isinstance(one, Tensor):
-        tensor = one
-    else:
-        try:
-            array = np.asarray(one)
-        except ValueError as error:
-            raise InputError(
-                f"Series {index} is not a rectangular array: its steps have different numbers of "
-                "channels. Give every step the same channels."
-            ) from error
-        if array.dtype.kind not in "fiub":
-            raise InputError(
-                f"Series {index} holds {array.dtype} values, but only numbers are accepted. Encode "
-                "text with gatewise.data.Vocabulary, and categories as whole numbers."
-            )
-        if array.dtype.kind == "u":
-            array = array.astype(np.int64)  # torch computes little with unsigned types
-        tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
-    if tensor.is_complex():
-        raise InputError(
-            f"Series {index} holds complex numbers, but only real ones are accepted. Give real and "
-            "imaginary parts as two channels."
-        )
-    return tensor
+        return real(one, name)
+    array = numbers(one, name, "Give every step the same channels.")
+    if array.dtype.kind == "u":
+        array = array.astype(np.int64)  # torch computes little with unsigned types
+    return torch.from_numpy(np.require(array, requirements=("C", "W")))
 
 
 def _check_shape(tensor: Tensor, first: Tensor, index: int) -> None:

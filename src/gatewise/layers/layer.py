@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.arguments import accepted_keywords, check_keywords
+from gatewise.arrays import numbers, real
 from gatewise.errors import InputError
 from gatewise.layers import activity, initializers, regularizers
 from gatewise.layers.arguments import CURES, own_arguments
@@ -239,7 +240,7 @@ class Layer(nn.Module):
         else:
             self.build(tuple(x.shape))
         weight = self._weight()
-        return x if weight is None else x.to(weight.dtype)
+        return x if weight is None else real(x, "The data").to(weight.dtype)
 
     def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
         """Return the mask that goes with the result of ``forward(x)``."""
@@ -364,8 +365,13 @@ def as_tensor(value: Any, like: Tensor | None) -> Tensor:
     """Return a copy of an array or a list as a tensor, on the device of ``like``."""
     if isinstance(value, Tensor):
         return value
+    array = numbers(
+        value,
+        "The data",
+        "x, mask = gatewise.data.pad(series) lays series of any lengths together.",
+    )
     # A copy: torch takes neither read-only arrays nor negative strides.
-    copied = torch.from_numpy(np.array(value, order="C", copy=True))
+    copied = torch.from_numpy(np.array(array, order="C", copy=True))
     return copied if like is None else copied.to(like.device)
 
 

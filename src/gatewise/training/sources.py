@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from gatewise.arrays import numbers, real
 from gatewise.data import Stream, check_series, pad_tensors
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.training.batches import Arrays, Batch, Loaded, Repeated, Series, labels_of, like
@@ -111,19 +112,10 @@ def limited(source: Source, steps: int | None) -> Source | Repeated:
 def as_tensor(value: Any, name: str) -> Tensor:
     """Return an array or tensor of numbers as a tensor, without a copy where there can be none."""
     if isinstance(value, Tensor):
-        return value.detach()
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise InputError(
-            f"{name} is no rectangular array: its rows have different lengths. Series of "
-            "different lengths go into x as a list of arrays (T_i, I)."
-        ) from error
-    if array.dtype.kind not in "fiub":
-        raise InputError(
-            f"{name} holds {array.dtype} values, but only numbers are accepted. Encode text with "
-            "gatewise.data.Vocabulary, and categories as whole numbers."
-        )
+        return real(value.detach(), name)
+    array = numbers(
+        value, name, "Series of different lengths go into x as a list of arrays (T_i, I)."
+    )
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)
     if any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
