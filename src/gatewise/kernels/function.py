@@ -256,7 +256,9 @@ def _differentiate(
     wanted = Wanted(needed[1], any(needed[_FIRST_WEIGHT:first_state]), any(needed[first_state:]))
     run = ops.Saved(outputs, [], gates, saved)
     if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-        found = _go_back_again(call, wanted, x, mask, run, grad_outputs, tensors, grad_final)
+        found = _go_back_differentiably(
+            call, wanted, x, mask, run, grad_outputs, tensors, grad_final
+        )
     else:
         # Nobody reads the gates again where the graph is not kept and nothing is recorded.
         kept = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore[reportAttributeAccessIssue]
@@ -272,7 +274,7 @@ def _differentiate(
     return None, found.x, None, *_NO_GRADIENTS, *grad_weights, *grad_state
 
 
-def _go_back_again(
+def _go_back_differentiably(
     call: Call,
     wanted: Wanted,
     x: Tensor,
