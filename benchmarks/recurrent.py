@@ -303,12 +303,12 @@ def compared(
     ours: Work, peer: Work, done: Arithmetic | None, name: str = "torch",
 ) -> Row:  # fmt: skip
     """Measure a row, in which so much is ``done``."""
-    rates = None if done is None else machine_rates(measure)
+    rates = machine_rates(measure)
     found = measure.compare(ours, peer)
     low, middle, high = found.quartiles
     ours_ms = found.ours_ms
     peak = limit = None
-    if done is not None and rates is not None:
+    if done is not None:
         # The host of a virtual machine may have moved its processors meanwhile.
         products, activations = map(max, rates, machine_rates(measure))
         multiplying = done.multiply_adds / products * 1e3

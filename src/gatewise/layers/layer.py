@@ -364,7 +364,7 @@ class Layer(nn.Module):
 def as_tensor(value: Any, like: Tensor | None) -> Tensor:
     """Return a copy of an array or a list as a tensor, on the device of ``like``."""
     if isinstance(value, Tensor):
-        return value
+        return real(value, "The data")
     array = numbers(
         value,
         "The data",

@@ -20,7 +20,7 @@ def checked_mask(layer: str, mask: Any, x: Tensor) -> Tensor:
             f"for input {sizes(tuple(x.shape))}. "
             f"A mask has one value for each time step: {sizes(tuple(x.shape[:2]))}."
         )
-    if mask.is_floating_point() or mask.is_complex():
+    if mask.is_floating_point():
         raise InputError(
             f"{layer} got a mask of {mask.dtype} but a mask is boolean, True at real steps. "
             "Compare first, for example mask > 0."

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatewise.arrays import real
 from gatewise.cells import Noise, Specification
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels import cpu, cpu_int8, recurrent
@@ -190,7 +189,7 @@ class LayerStream:
         """As :meth:`step` or, of a ``series``, :meth:`steps`, of anything like an array."""
         x = as_tensor(x, like=self._cell.state[0])
         self._check(tuple(x.shape), series)
-        x = real(x.detach(), f"{self._name}.stream's x").to(self._device, self._dtype).contiguous()
+        x = x.detach().to(self._device, self._dtype).contiguous()
         if mask is None:
             return self._cell.advance(x, None)
         mask = self._receive_mask(mask, tuple(x.shape[:-1]))
