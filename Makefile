@@ -25,9 +25,11 @@ help:  ## list these commands
 demo: $(VENV)/installed  ## train, measure and ask two models on real data (under three minutes)
 	$(BIN)/gatewise demo
 
+# A worker for each processor. Threads of several workers would wait for one another, so each has one
+# thread but where a test asks for more.
 .PHONY: test
 test: $(VENV)/developing  ## run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: test-slow
 test-slow: $(VENV)/developing  ## run the tests that take minutes

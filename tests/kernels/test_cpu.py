@@ -570,11 +570,11 @@ def test_strides_of_weights_input_and_cotangents_change_no_bit(
 # Choice and refusal
 
 
-@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["portable", "avx2"])
 def test_slower_instruction_sets_pass_these_tests(isa: str) -> None:
     names = cpu.available_isas()
-    if isa not in names:
-        pytest.skip(f"this processor has {', '.join(names)}")
+    if isa not in names[:-1]:
+        pytest.skip(f"this processor has {', '.join(names)}; the tests run with the last")
     if cpu.isa() != names[-1]:
         pytest.skip("already running with a forced instruction set")
     chosen = "bfloat16 or reference or activation or infinities or error or bits or alone or chunks"
