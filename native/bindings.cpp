@@ -1,4 +1,4 @@
-// The Python module gatewise._native: addresses and sizes in, checked names, the GIL released.
+// The Python module gatewise._native: tensors and sizes in, checked names, the GIL released.
 
 #include "bindings.h"
 #include "handover.h"
@@ -57,61 +57,59 @@ Layer layer_of(std::string_view cell, std::string_view activation,
             of};
 }
 
-void forward(bool is_double, const Layer& layer, const SequenceArgument& x, const MatrixArgument& W,
-             const MatrixArgument& U, Address bias, const StateArgument& state, Address mask,
+void forward(bool is_double, const Layer& layer, const StridedArgument& x, const StridedArgument& W,
+             const StridedArgument& U, Address bias, const StateArgument& state, Address mask,
              Address dropout, Address outputs, const StateArgument& final_state, Address gates,
              Address saved, const LayerOptions& options) {
     with_scalar(is_double, [&]<class S>(S) {
-        passes<S>(layer).forward(
-            {layer,
-             sequence<S>(x),
-             matrix<S>(W),
-             matrix<S>(U),
-             at<const S>(bias),
-             {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
-             at<const bool>(mask),
-             at<const S>(dropout),
-             at<S>(outputs),
-             {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
-             at<S>(gates),
-             at<S>(saved),
-             options.of<S>()});
+        passes<S>(layer).forward({layer,
+                                  sequence<S>(x),
+                                  matrix<S>(W),
+                                  matrix<S>(U),
+                                  at<const S>(bias),
+                                  {at<const S>(state.h), at<const S>(state.c)},
+                                  at<const bool>(mask),
+                                  at<const S>(dropout),
+                                  at<S>(outputs),
+                                  {at<S>(final_state.h), at<S>(final_state.c)},
+                                  at<S>(gates),
+                                  at<S>(saved),
+                                  options.of<S>()});
     });
 }
 
-void backward_scan(bool is_double, const Layer& layer, const SequenceArgument& grad_outputs,
+void backward_scan(bool is_double, const Layer& layer, const StridedArgument& grad_outputs,
                    const StateArgument& grad_final, Address outputs, Address gates, Address saved,
-                   const MatrixArgument& U, const StateArgument& state, Address mask,
+                   const StridedArgument& U, const StateArgument& state, Address mask,
                    Address dropout, Address scale, std::string_view path, Address grad_product,
                    const StateArgument& grad_state, bool state_unwanted, Address norms,
                    const LayerOptions& options) {
     const Path way = named("path", path, paths);
     with_scalar(is_double, [&]<class S>(S) {
-        passes<S>(layer).backward_scan(
-            {layer,
-             sequence<S>(grad_outputs),
-             {at<const S>(std::get<0>(grad_final)), at<const S>(std::get<1>(grad_final))},
-             at<const S>(outputs),
-             at<const S>(gates),
-             at<const S>(saved),
-             matrix<S>(U),
-             {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
-             at<const bool>(mask),
-             at<const S>(dropout),
-             at<const S>(scale),
-             way,
-             at<S>(grad_product),
-             {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
-             state_unwanted,
-             at<S>(norms),
-             options.of<S>()});
+        passes<S>(layer).backward_scan({layer,
+                                        sequence<S>(grad_outputs),
+                                        {at<const S>(grad_final.h), at<const S>(grad_final.c)},
+                                        at<const S>(outputs),
+                                        at<const S>(gates),
+                                        at<const S>(saved),
+                                        matrix<S>(U),
+                                        {at<const S>(state.h), at<const S>(state.c)},
+                                        at<const bool>(mask),
+                                        at<const S>(dropout),
+                                        at<const S>(scale),
+                                        way,
+                                        at<S>(grad_product),
+                                        {at<S>(grad_state.h), at<S>(grad_state.c)},
+                                        state_unwanted,
+                                        at<S>(norms),
+                                        options.of<S>()});
     });
 }
 
 void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce,
-                     const SequenceArgument& x, Address outputs, Address gates, Address saved,
-                     Address grad_product, Address state, Address mask, Address dropout,
-                     Address grad_W, Address grad_U, Address grad_bias, Address memory,
+                     const StridedArgument& x, Address outputs, Address gates, Address saved,
+                     Address grad_product, const StateArgument& state, Address mask,
+                     Address dropout, Address grad_W, Address grad_U, Address grad_bias,
                      Address grad_peephole, Address grad_projection, const NormArgument& grad_norm,
                      const LayerOptions& options) {
     const Reduce reduction = named("reduction", reduce, reductions);
@@ -125,13 +123,13 @@ void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce
              at<const S>(gates),
              at<const S>(saved),
              at<const S>(grad_product),
-             at<const S>(state),
+             at<const S>(state.h),
              at<const bool>(mask),
              at<const S>(dropout),
              at<S>(grad_W),
              at<S>(grad_U),
              at<S>(grad_bias),
-             at<const S>(memory),
+             at<const S>(state.c),
              at<S>(grad_peephole),
              at<S>(grad_projection),
              {at<S>(input_gain), at<S>(recurrent_gain), at<S>(cell_gain), at<S>(cell_bias)},
@@ -140,7 +138,7 @@ void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce
 }
 
 void input_gradient(bool is_double, const Layer& layer, Address grad_product,
-                    const MatrixArgument& W, Address mask, Address grad_x) {
+                    const StridedArgument& W, Address mask, Address grad_x) {
     with_scalar(is_double, [&]<class S>(S) {
         passes<S>(layer).input_gradient(
             {layer, at<const S>(grad_product), matrix<S>(W), at<const bool>(mask), at<S>(grad_x)});
@@ -150,8 +148,8 @@ void input_gradient(bool is_double, const Layer& layer, Address grad_product,
 // An open stream, closed with the object that Python holds.
 class StreamOwner {
 public:
-    StreamOwner(bool is_double, const Layer& layer, const MatrixArgument& W,
-                const MatrixArgument& U, Address bias, const StateArgument& state,
+    StreamOwner(bool is_double, const Layer& layer, const StridedArgument& W,
+                const StridedArgument& U, Address bias, const StateArgument& state,
                 const LayerOptions& options)
         : is_double_(is_double), layer_(layer) {
         with_scalar(is_double, [&]<class S>(S) {
@@ -160,8 +158,8 @@ public:
             call.W = matrix<S>(W);
             call.U = matrix<S>(U);
             call.bias = at<const S>(bias);
-            call.state[0] = call.final_state[0] = at<S>(std::get<0>(state));
-            call.state[1] = call.final_state[1] = at<S>(std::get<1>(state));
+            call.state[0] = call.final_state[0] = at<S>(state.h);
+            call.state[1] = call.final_state[1] = at<S>(state.c);
             call.options = options.of<S>();
             stream_ = passes<S>(layer_).open_stream(call);
         });
@@ -187,7 +185,7 @@ private:
     void* stream_ = nullptr;
 };
 
-// The addresses of RmspropTensor and the count; the rates in the order of Rmsprop.
+// The arrays of RmspropTensor and the count; the rates in the order of Rmsprop.
 using RmspropArgument = std::tuple<Address, Address, Address, Address, Address, Index>;
 using RmspropRates = std::tuple<double, double, double, double>;
 
@@ -205,7 +203,7 @@ void rmsprop(bool is_double, const std::vector<RmspropArgument>& arguments,
     });
 }
 
-// Whether all numbers of these arrays are finite: an address and a count each.
+// Whether all numbers of these arrays are finite: each with its count.
 bool all_finite(bool is_double, const std::vector<std::pair<Address, Index>>& arguments,
                 int threads) {
     bool finite = true;
@@ -251,7 +249,9 @@ std::vector<std::string> available_names() {
 
 NB_MODULE(_native, module) {
     using namespace gatewise;
-    module.doc() = "The native CPU kernels; gatewise.kernels.cpu is their only caller.";
+    module.doc() = "The native CPU kernels; gatewise.kernels is their only caller.";
+    find_tensor_functions();
+    module.def("fits", &fits, "Whether a tensor has this shape and type and is on the CPU.");
     nb::class_<Layer>(module, "Layer", "A layer's equation and sizes, and the threads to use.")
         .def("__init__", [](Layer* self, std::string_view cell, std::string_view activation,
                             std::string_view recurrent_activation, bool reverse, const Flags& flags,
@@ -261,8 +261,8 @@ NB_MODULE(_native, module) {
         });
     nb::class_<LayerOptions>(module, "Options", "What a cell does beside its equation.")
         .def("__init__", [](LayerOptions* self, Address peephole, double cell_clip,
-                            const SequenceArgument& zoneout_h, const SequenceArgument& zoneout_c,
-                            const MatrixArgument& projection, const NormArgument& norm) {
+                            const StridedArgument& zoneout_h, const StridedArgument& zoneout_c,
+                            const StridedArgument& projection, const NormArgument& norm) {
             new (self) LayerOptions{peephole, cell_clip, zoneout_h, zoneout_c, projection, norm};
         });
     module.def("forward", &forward);
@@ -270,7 +270,7 @@ NB_MODULE(_native, module) {
     module.def("weight_gradient", &weight_gradient);
     module.def("input_gradient", &input_gradient);
     nb::class_<StreamOwner>(module, "Stream", "A layer that is fed some time steps at a time.")
-        .def(nb::init<bool, const Layer&, const MatrixArgument&, const MatrixArgument&, Address,
+        .def(nb::init<bool, const Layer&, const StridedArgument&, const StridedArgument&, Address,
                       const StateArgument&, const LayerOptions&>())
         .def("advance", &StreamOwner::advance)
         .def("advance_arrays", &advance_arrays<StreamOwner>);

@@ -1,8 +1,7 @@
 // What the files of the Python module gatewise._native share: how arguments come in from Python.
 //
-// Tensors travel as addresses: converting twelve of them through DLPack costs more than a short
-// sequence takes. gatewise/kernels/cpu.py owns every check of shape, type and contiguity; an
-// address of 0 stands for an absent array. kernels.h says what each array holds.
+// Tensors come as tensors, and as None where there is none; see tensors.h. gatewise/kernels/ owns
+// every check of shape, type and contiguity. kernels.h says what each array holds.
 
 #pragma once
 
@@ -20,6 +19,7 @@
 #include <utility>
 
 #include "dispatch.h"
+#include "tensors.h"
 
 namespace nb = nanobind;
 
@@ -28,11 +28,6 @@ namespace gatewise {
 // The parts of the module, each in a file of its own.
 void bind_gradients(nb::module_&);
 void bind_int8(nb::module_&);
-
-using Address = std::uintptr_t;
-using MatrixArgument = std::tuple<Address, Index, Index>;    // address, row stride, column stride
-using SequenceArgument = std::tuple<Address, Index, Index>;  // address, batch stride, time stride
-using StateArgument = std::tuple<Address, Address>;          // h, and an LSTM's c or 0
 
 // An array that Python lends while this lives. Asking it for its address in Python takes as long as
 // a small step of a stream.
@@ -45,7 +40,7 @@ public:
     Lent(const Lent&) = delete;
     Lent& operator=(const Lent&) = delete;
 
-    Address address() const { return reinterpret_cast<Address>(buffer_.buf); }
+    Address address() const { return {reinterpret_cast<std::uintptr_t>(buffer_.buf)}; }
 
 private:
     Py_buffer buffer_;
@@ -55,7 +50,7 @@ private:
 template <class Stream>
 void advance_arrays(Stream& stream, Index time, nb::handle x, nb::handle outputs) {
     const Lent from(x, PyBUF_SIMPLE), to(outputs, PyBUF_WRITABLE);
-    stream.advance(time, from.address(), 0, to.address());
+    stream.advance(time, from.address(), Address{}, to.address());
 }
 
 template <class Value, std::size_t size>
@@ -80,17 +75,17 @@ inline constexpr std::pair<std::string_view, Precision> precisions[] = {
 
 template <class T>
 T* at(Address address) {
-    return reinterpret_cast<T*>(address);
+    return reinterpret_cast<T*>(address.value);
 }
 
 template <class S>
-Matrix<S> matrix(const MatrixArgument& argument) {
-    return {at<const S>(std::get<0>(argument)), std::get<1>(argument), std::get<2>(argument)};
+Matrix<S> matrix(const StridedArgument& argument) {
+    return {at<const S>(argument.address), argument.first_stride, argument.second_stride};
 }
 
 template <class S>
-Sequence<S> sequence(const SequenceArgument& argument) {
-    return {at<const S>(std::get<0>(argument)), std::get<1>(argument), std::get<2>(argument)};
+Sequence<S> sequence(const StridedArgument& argument) {
+    return {at<const S>(argument.address), argument.first_stride, argument.second_stride};
 }
 
 // Steps of a stream, with an x (B, T, I) in contiguous memory.
@@ -100,17 +95,15 @@ StreamSteps<S> steps_of(const Layer& layer, Index time, Address x, Address mask,
     return {time, {at<const S>(x), time * row, row}, at<const bool>(mask), at<S>(outputs)};
 }
 
-// The weights of layer_norm, or the places of their gradients, in the order of LayerNorm; 0
-// without.
+// The weights of layer_norm, or the places of their gradients, in the order of LayerNorm.
 using NormArgument = std::tuple<Address, Address, Address, Address>;
 
-// What a cell does beside its equation, as gatewise.kernels.cpu gives it: the addresses of the
-// further weights and of what zoneout keeps, 0 for none.
+// What a cell does beside its equation: further weights, and what zoneout keeps.
 struct LayerOptions {
     Address peephole;
     double cell_clip;
-    SequenceArgument zoneout_h, zoneout_c;
-    MatrixArgument projection;
+    StridedArgument zoneout_h, zoneout_c;
+    StridedArgument projection;
     NormArgument norm;
 
     template <class S>

@@ -6,7 +6,7 @@ namespace gatewise {
 namespace {
 
 // A layer's pass over a sequence, as both ways over segments take it.
-using PassArgument = std::tuple<SequenceArgument, MatrixArgument, MatrixArgument, Address,
+using PassArgument = std::tuple<StridedArgument, StridedArgument, StridedArgument, Address,
                                 StateArgument, Address, Address>;
 using SegmentsArgument = std::vector<std::pair<Index, Index>>;
 
@@ -19,8 +19,8 @@ Forward<S> whole_pass(const Layer& layer, const PassArgument& argument) {
     pass.W = matrix<S>(W);
     pass.U = matrix<S>(U);
     pass.bias = at<const S>(bias);
-    pass.state[0] = at<const S>(std::get<0>(state));
-    pass.state[1] = at<const S>(std::get<1>(state));
+    pass.state[0] = at<const S>(state.h);
+    pass.state[1] = at<const S>(state.c);
     pass.mask = at<const bool>(mask);
     pass.dropout = at<const S>(dropout);
     return pass;
@@ -39,8 +39,8 @@ void run_segments(bool is_double, const Layer& layer, const PassArgument& pass,
     with_scalar(is_double, [&]<class S>(S) {
         Forward<S> whole = whole_pass<S>(layer, pass);
         whole.outputs = at<S>(outputs);
-        whole.final_state[0] = at<S>(std::get<0>(final_state));
-        whole.final_state[1] = at<S>(std::get<1>(final_state));
+        whole.final_state[0] = at<S>(final_state.h);
+        whole.final_state[1] = at<S>(final_state.c);
         kernels<S>().run_segments(passes<S>(layer),
                                   {whole, segments.data(), Index(segments.size()), at<S>(kept)});
     });
@@ -52,15 +52,15 @@ void segments_backward(bool is_double, const Layer& layer, const PassArgument& p
                        Address grad_bias, Address grad_x) {
     const std::vector<Segment> segments = segments_of(argument);
     with_scalar(is_double, [&]<class S>(S) {
-        kernels<S>().segments_backward(
-            passes<S>(layer), {whole_pass<S>(layer, pass),
-                               segments.data(),
-                               Index(segments.size()),
-                               at<const S>(kept),
-                               at<const S>(grad_outputs),
-                               {at<S>(std::get<0>(grad_state)), at<S>(std::get<1>(grad_state))},
-                               {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)},
-                               at<S>(grad_x)});
+        kernels<S>().segments_backward(passes<S>(layer),
+                                       {whole_pass<S>(layer, pass),
+                                        segments.data(),
+                                        Index(segments.size()),
+                                        at<const S>(kept),
+                                        at<const S>(grad_outputs),
+                                        {at<S>(grad_state.h), at<S>(grad_state.c)},
+                                        {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)},
+                                        at<S>(grad_x)});
     });
 }
 
@@ -76,10 +76,10 @@ void spread(const TraceArgument& argument, To& trace) {
             trace[state][weight] = at<From>(addresses[state][weight]);
 }
 
-void trace_step(bool is_double, const Layer& layer, std::string_view path,
-                const SequenceArgument& x, const MatrixArgument& W, const MatrixArgument& U,
-                Address bias, const StateArgument& state, Address mask, Address dropout,
-                Address outputs, const StateArgument& final_state, Address gates, Address saved,
+void trace_step(bool is_double, const Layer& layer, std::string_view path, const StridedArgument& x,
+                const StridedArgument& W, const StridedArgument& U, Address bias,
+                const StateArgument& state, Address mask, Address dropout, Address outputs,
+                const StateArgument& final_state, Address gates, Address saved,
                 const TraceArgument& trace) {
     const Path way = named("path", path, paths);
     if (layer.time != 1 || way == Path::full) {
@@ -91,11 +91,11 @@ void trace_step(bool is_double, const Layer& layer, std::string_view path,
                               matrix<S>(W),
                               matrix<S>(U),
                               at<const S>(bias),
-                              {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
+                              {at<const S>(state.h), at<const S>(state.c)},
                               at<const bool>(mask),
                               at<const S>(dropout),
                               at<S>(outputs),
-                              {at<S>(std::get<0>(final_state)), at<S>(std::get<1>(final_state))},
+                              {at<S>(final_state.h), at<S>(final_state.c)},
                               at<S>(gates),
                               at<S>(saved),
                               {}},
@@ -109,41 +109,39 @@ void trace_step(bool is_double, const Layer& layer, std::string_view path,
 void trace_gradient(bool is_double, const Layer& layer, const StateArgument& grad_state,
                     const TraceArgument& trace, Address grad_W, Address grad_U, Address grad_bias) {
     with_scalar(is_double, [&]<class S>(S) {
-        TraceGradient<S> call = {
-            layer,
-            {at<const S>(std::get<0>(grad_state)), at<const S>(std::get<1>(grad_state))},
-            {},
-            {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)}};
+        TraceGradient<S> call = {layer,
+                                 {at<const S>(grad_state.h), at<const S>(grad_state.c)},
+                                 {},
+                                 {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)}};
         spread<decltype(call.trace), const S>(trace, call.trace);
         kernels<S>().trace_gradient(call);
     });
 }
 
 void trace_chunk(bool is_double, const Layer& layer, std::string_view path,
-                 const SequenceArgument& x, Address outputs, Address gates, Address saved,
-                 const MatrixArgument& U, const StateArgument& state, Address mask, Address dropout,
-                 const StateArgument& grad_state, const TraceArgument& trace, Address grad_W,
-                 Address grad_U, Address grad_bias) {
+                 const StridedArgument& x, Address outputs, Address gates, Address saved,
+                 const StridedArgument& U, const StateArgument& state, Address mask,
+                 Address dropout, const StateArgument& grad_state, const TraceArgument& trace,
+                 Address grad_W, Address grad_U, Address grad_bias) {
     const Path way = named("path", path, paths);
     if (layer.reverse || way == Path::full) {
         throw std::invalid_argument(
             "Traces go forward through time on a path that mixes no units.");
     }
     with_scalar(is_double, [&]<class S>(S) {
-        TraceChunk<S> chunk = {
-            layer,
-            way,
-            sequence<S>(x),
-            at<const S>(outputs),
-            at<const S>(gates),
-            at<const S>(saved),
-            matrix<S>(U),
-            {at<const S>(std::get<0>(state)), at<const S>(std::get<1>(state))},
-            at<const bool>(mask),
-            at<const S>(dropout),
-            {at<const S>(std::get<0>(grad_state)), at<const S>(std::get<1>(grad_state))},
-            {},
-            {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)}};
+        TraceChunk<S> chunk = {layer,
+                               way,
+                               sequence<S>(x),
+                               at<const S>(outputs),
+                               at<const S>(gates),
+                               at<const S>(saved),
+                               matrix<S>(U),
+                               {at<const S>(state.h), at<const S>(state.c)},
+                               at<const bool>(mask),
+                               at<const S>(dropout),
+                               {at<const S>(grad_state.h), at<const S>(grad_state.c)},
+                               {},
+                               {at<S>(grad_W), at<S>(grad_U), at<S>(grad_bias)}};
         spread<decltype(chunk.trace), S>(trace, chunk.trace);
         kernels<S>().trace_chunk(passes<S>(layer), chunk);
     });

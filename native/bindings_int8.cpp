@@ -5,7 +5,7 @@
 namespace gatewise {
 namespace {
 
-// The addresses of the integers and of their scales; those of W, U and the projection or 0.
+// Integers and their scales: those of W, U and the projection.
 using Int8Argument = std::tuple<Address, Address>;
 using Int8Weights = std::tuple<Int8Argument, Int8Argument, Int8Argument>;
 
@@ -27,19 +27,19 @@ Int8Forward int8_pass(const Layer& layer, const Int8Weights& weights, Address bi
     return call;
 }
 
-void int8_forward(const Layer& layer, const SequenceArgument& x, const Int8Weights& weights,
+void int8_forward(const Layer& layer, const StridedArgument& x, const Int8Weights& weights,
                   Address bias, const StateArgument& state, Address mask, Address dropout,
                   Address outputs, const StateArgument& final_state, const LayerOptions& options) {
     const nb::gil_scoped_release release;
     Int8Forward call = int8_pass(layer, weights, bias, options);
     call.x = sequence<float>(x);
-    call.state[0] = at<const float>(std::get<0>(state));
-    call.state[1] = at<const float>(std::get<1>(state));
+    call.state[0] = at<const float>(state.h);
+    call.state[1] = at<const float>(state.c);
     call.mask = at<const bool>(mask);
     call.dropout = at<const float>(dropout);
     call.outputs = at<float>(outputs);
-    call.final_state[0] = at<float>(std::get<0>(final_state));
-    call.final_state[1] = at<float>(std::get<1>(final_state));
+    call.final_state[0] = at<float>(final_state.h);
+    call.final_state[1] = at<float>(final_state.c);
     chosen().of_int8->forward(call);
 }
 
@@ -51,8 +51,8 @@ public:
         : layer_(layer) {
         const nb::gil_scoped_release release;
         Int8Forward call = int8_pass(layer, weights, bias, options);
-        call.state[0] = call.final_state[0] = at<float>(std::get<0>(state));
-        call.state[1] = call.final_state[1] = at<float>(std::get<1>(state));
+        call.state[0] = call.final_state[0] = at<float>(state.h);
+        call.state[1] = call.final_state[1] = at<float>(state.c);
         stream_ = chosen().of_int8->open_stream(call);
     }
     ~Int8StreamOwner() { chosen().of_int8->close_stream(stream_); }

@@ -1,9 +1,9 @@
 """The native CPU kernels: checks and memory here, arithmetic in ``native/``.
 
 The four functions :func:`forward`, :func:`backward_scan`, :func:`weight_gradient` and
-:func:`input_gradient` are the kernel protocol; ``kernels/reference.py`` has the same four. Tensors
-travel to the compiled module as addresses, so everything it relies on is settled here first:
-one device and scalar type, shapes, and contiguous memory where ``native/kernels.h`` asks for it.
+:func:`input_gradient` are the kernel protocol; ``kernels/reference.py`` has the same four. The
+compiled module takes tensors as they are, so everything it relies on is settled here first: one
+device and scalar type, shapes, and contiguous memory where ``native/kernels.h`` asks for it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,7 @@ from gatewise.kernels.native import (
     supports,
     unavailable_reason,
 )
-from gatewise.kernels.native_call import (
-    NativeCall,
-    address,
-    matrix,
-    norms,
-    pair,
-    rows_contiguous,
-    sequence,
-)
+from gatewise.kernels.native_call import NativeCall, norms, rows_contiguous
 
 __all__ = [
     "DTYPES",
@@ -87,15 +79,13 @@ def forward(
     dropout = call.dropout(noise)
     bias = call.bias()
 
-    outputs = x.new_empty(sizes.outputs_shape)
+    outputs = x.new_empty(*sizes.outputs_shape)
     final_state = [torch.empty_like(part) for part in states]
-    gates = x.new_empty(sizes.gates_shape if needs_backward else 0)
-    saved = x.new_empty(sizes.saved_shape if needs_backward and sizes.saves else 0)
+    gates = x.new_empty(*(sizes.gates_shape if needs_backward else (0,)))
+    saved = x.new_empty(*(sizes.saved_shape if needs_backward and sizes.saves else (0,)))
     sizes.module.forward(
-        sizes.is_double, sizes.layer, matrix(x), matrix(weights[0]), matrix(weights[1]),
-        address(bias), pair(states), address(mask), address(dropout),
-        outputs.data_ptr(), pair(final_state), gates.data_ptr(), saved.data_ptr(),
-        call.options(weights, noise),
+        sizes.is_double, sizes.layer, x, weights[0], weights[1], bias, states, mask, dropout,
+        outputs, final_state, gates, saved, call.options(weights, noise),
     )  # fmt: skip
     return outputs, final_state, gates, saved
 
@@ -273,18 +263,16 @@ def _scan_back(
     scale = call.optional(scale, (time,), "scale")
 
     if grad_product is None:
-        grad_product = run.gates.new_empty(shape)
+        grad_product = run.gates.new_empty(*shape)
     else:
         call.check(grad_product, shape, "grad_product")
         assert grad_product.is_contiguous()
     grad_state = [torch.empty_like(part) for part in run.states]
-    measured = run.outputs.new_empty((batch, time, len(run.states)) if norms else 0)
+    measured = run.outputs.new_empty(*((batch, time, len(run.states)) if norms else (0,)))
     sizes.module.backward_scan(
-        sizes.is_double, sizes.layer, sequence(grad_outputs), pair(grad_final),
-        run.outputs.data_ptr(), run.gates.data_ptr(), address(run.saved), matrix(call.weights[1]),
-        pair(run.states), address(run.mask), address(run.dropout), address(scale), path,
-        grad_product.data_ptr(), pair(grad_state), not wants_state, measured.data_ptr(),
-        run.options,
+        sizes.is_double, sizes.layer, grad_outputs, grad_final, run.outputs, run.gates, run.saved,
+        call.weights[1], run.states, run.mask, run.dropout, scale, path,
+        grad_product, grad_state, not wants_state, measured, run.options,
     )  # fmt: skip
     return grad_product, grad_state, measured
 
@@ -301,14 +289,12 @@ def _sum_weight_gradient(
     x = rows_contiguous(x)
     dP = call.dense(dP, sizes.gradient_shape, "dP")
     leading = {"all": (), "sample": (sizes.batch,), "step": (sizes.time,)}[reduce]
-    gradients = [x.new_empty((*leading, *weight.shape)) for weight in weights]
+    gradients = [x.new_empty(*leading, *weight.shape) for weight in weights]
     grads = Weights.of(gradients, call.specification)
     sizes.module.weight_gradient(
-        sizes.is_double, sizes.layer, reduce, matrix(x), run.outputs.data_ptr(), address(run.gates),
-        address(run.saved), dP.data_ptr(), run.states[0].data_ptr(), address(run.mask),
-        address(run.dropout), grads.W.data_ptr(), grads.U.data_ptr(), address(grads.bias),
-        pair(run.states)[1], address(grads.peephole), address(grads.projection), norms(grads),
-        run.options,
+        sizes.is_double, sizes.layer, reduce, x, run.outputs, run.gates, run.saved, dP, run.states,
+        run.mask, run.dropout, grads.W, grads.U, grads.bias,
+        grads.peephole, grads.projection, norms(grads), run.options,
     )  # fmt: skip
     return gradients
 
@@ -316,10 +302,7 @@ def _sum_weight_gradient(
 def _multiply_input_gradient(call: NativeCall, dP: Tensor, mask: Tensor | None) -> Tensor:
     sizes = call.sizes
     grad_x = dP.new_empty(sizes.batch, sizes.time, sizes.inputs)
-    sizes.module.input_gradient(
-        sizes.is_double, sizes.layer, dP.data_ptr(), matrix(call.weights[0]), address(mask),
-        grad_x.data_ptr(),
-    )  # fmt: skip
+    sizes.module.input_gradient(sizes.is_double, sizes.layer, dP, call.weights[0], mask, grad_x)
     return grad_x
 
 
@@ -345,9 +328,8 @@ class Stream:
         self._held = call.held  # what the options point into
         self.state = tuple(weights[0].new_zeros(batch, width) for width in sizes.widths)
         self._native = sizes.module.Stream(
-            sizes.is_double, sizes.layer, matrix(weights[0]), matrix(weights[1]), address(bias),
-            pair(self.state), options,
-        )  # fmt: skip
+            sizes.is_double, sizes.layer, weights[0], weights[1], bias, self.state, options
+        )
         # Takes the number of steps, and x (B, T, I) and the outputs (B, T, P) as NumPy's arrays,
         # contiguous and of the weights' type.
         self.advance_arrays = self._native.advance_arrays
@@ -359,5 +341,5 @@ class Stream:
         """
         time = 1 if x.dim() == 2 else x.shape[1]
         outputs = x.new_empty((*x.shape[:-1], self.state[0].shape[1]))
-        self._native.advance(time, x.data_ptr(), address(mask), outputs.data_ptr())
+        self._native.advance(time, x, mask, outputs)
         return outputs

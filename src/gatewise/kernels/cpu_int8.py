@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gatewise.cells import NO_NOISE, Noise, Specification
 from gatewise.kernels.cpu import Stream
-from gatewise.kernels.native_call import NativeCall, address, matrix, pair, rows_contiguous
+from gatewise.kernels.native_call import NativeCall, rows_contiguous
 
 if TYPE_CHECKING:
     from gatewise.kernels.int8 import Int8Weights
@@ -37,9 +37,8 @@ def forward(
     outputs = x.new_empty(sizes.outputs_shape)
     final_state = [torch.empty_like(part) for part in states]
     sizes.module.int8_forward(
-        sizes.layer, matrix(x), call.matrices, address(call.given_bias), pair(states),
-        address(mask), address(dropout), outputs.data_ptr(), pair(final_state),
-        call.options(call.floats, noise),
+        sizes.layer, x, call.matrices, call.given_bias, states, mask, dropout,
+        outputs, final_state, call.options(call.floats, noise),
     )  # fmt: skip
     return outputs, final_state
 
@@ -62,13 +61,13 @@ class Int8Stream(Stream):
         self._held = call.held  # what the options point into
         self.state = tuple(step.new_zeros(batch, width) for width in call.sizes.widths)
         self._native = call.sizes.module.Int8Stream(
-            call.sizes.layer, call.matrices, address(call.given_bias), pair(self.state), options
+            call.sizes.layer, call.matrices, call.given_bias, self.state, options
         )
         self.advance_arrays = self._native.advance_arrays
 
 
 class _Int8Call(NativeCall):
-    """The checks of a call, and the memory that its addresses point to."""
+    """The checks of a call, and the weights that have passed them."""
 
     def __init__(
         self, sequence: Tensor, weights: Int8Weights, specification: Specification
@@ -85,24 +84,21 @@ class _Int8Call(NativeCall):
         self.floats: list[Tensor] = [W, U, *bias, *further]  # pyright: ignore
         super().__init__(sequence, self.floats, specification)
         self.given_bias = self.bias()
-        self._kept: list[Tensor] = []
         sizes = self.sizes
         self.matrices = (
-            self._addresses(W, weights.kernel_scale, (sizes.inputs, sizes.columns), "W"),
-            self._addresses(U, weights.recurrent_kernel_scale, (sizes.hidden, sizes.columns), "U"),
-            self._addresses(P, weights.projection_scale, (sizes.units, sizes.hidden), "projection"),
+            self._checked(W, weights.kernel_scale, (sizes.inputs, sizes.columns), "W"),
+            self._checked(U, weights.recurrent_kernel_scale, (sizes.hidden, sizes.columns), "U"),
+            self._checked(P, weights.projection_scale, (sizes.units, sizes.hidden), "projection"),
         )
 
     def check_matrices(self, weights: Sequence[Tensor]) -> None:
-        """Leave them: :meth:`_addresses` checks each with its scale."""
+        """Leave them: :meth:`_checked` checks each with its scale."""
 
-    def _addresses(
+    def _checked(
         self, integers: Tensor | None, scale: Tensor | None, shape: tuple[int, int], what: str
-    ) -> tuple[int, int]:
+    ) -> tuple[Tensor | None, Tensor | None]:
         if integers is None or scale is None:
-            return 0, 0
+            return None, None
         self.check(integers, shape, what, torch.int8)
         self.check(scale, shape[1:], f"{what}'s scale")
-        scale = scale.contiguous()
-        self._kept += [integers, scale]
-        return integers.data_ptr(), scale.data_ptr()
+        return integers, scale.contiguous()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -15,6 +14,15 @@ from gatewise.errors import FallbackWarning, UnsupportedError, unknown_name
 from gatewise.kernels import cpu, cuda
 
 KERNELS = ("reference", "cpu", "cuda", "cudnn")
+
+
+def device_type(x: Tensor) -> str:
+    """Return "cpu", "cuda" and so on: of the CPU without a look at the device, which takes longer.
+
+    >>> device_type(torch.ones(1))
+    'cpu'
+    """
+    return "cpu" if x.is_cpu else x.device.type
 
 
 class Request(NamedTuple):
@@ -47,7 +55,7 @@ class Request(NamedTuple):
         """Return the request that a call with these tensors makes."""
         return Request(
             specification,
-            x.device.type,
+            device_type(x),
             weights[1].dtype,
             mask is not None,
             noise.recurrent_dropout is not None,
@@ -59,8 +67,7 @@ class Request(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The kernel that runs and the reason, in words."""
 
     kernel: str
@@ -104,6 +111,9 @@ def keeping_gates(
 
 
 def _choose_automatically(request: Request) -> Choice:
+    refusal = _cpu_refusal(request)
+    if refusal is None:
+        return Choice("cpu", f"native, {cpu.isa()}{_products(request.specification)}")
     unusual = _unusual_activation(request.specification)
     if unusual is not None:
         return Choice("reference", unusual)
@@ -111,9 +121,6 @@ def _choose_automatically(request: Request) -> Choice:
         return _choose_on_gpu(request)
     if request.device != "cpu":
         return Choice("reference", f"no fused kernel for the device {request.device!r}")
-    refusal = _cpu_refusal(request)
-    if refusal is None:
-        return Choice("cpu", f"native, {cpu.isa()}{_products(request.specification)}")
     if not cpu.available():
         _warn_once(cpu.unavailable_reason())
     return Choice("reference", refusal)

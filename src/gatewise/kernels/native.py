@@ -177,7 +177,7 @@ def all_finite(tensors: Sequence[Tensor]) -> bool | None:
     dtype = tensors[0].dtype if tensors else torch.float32
     if dtype not in DTYPES or not all(is_plain(tensor, dtype) for tensor in tensors):
         return None
-    arrays = [(tensor.data_ptr(), tensor.numel()) for tensor in tensors]
+    arrays = [(tensor, tensor.numel()) for tensor in tensors]
     return _native.all_finite(dtype == torch.float64, arrays, torch.get_num_threads())
 
 
@@ -192,7 +192,6 @@ def random_mask(
     assert _native is not None
     mask = like.new_empty(tuple(shape))
     _native.random_mask(
-        like.dtype == torch.float64, mask.data_ptr(), mask.numel(), key, below,
-        values, torch.get_num_threads(),
-    )  # fmt: skip
+        like.dtype == torch.float64, mask, mask.numel(), key, below, values, torch.get_num_threads()
+    )
     return mask

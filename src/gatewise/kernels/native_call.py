@@ -1,4 +1,4 @@
-"""One call of the compiled module: every check that an array passes before its address is taken."""
+"""One call of the compiled module: every check that a tensor passes before it is read there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gatewise.cells import Noise, Specification, Weights
 from gatewise.cells.rows import gradient_row, saved_row
+from gatewise.cells.weights import NORM_WEIGHTS
 from gatewise.errors import InputError, UnsupportedError
 from gatewise.kernels.native import compiled, supports
 
@@ -38,7 +39,7 @@ class Sizes(NamedTuple):
 
 
 class NativeCall:
-    """The sizes of one call, and the checks that every array passes before its address is taken."""
+    """The sizes of one call, and the checks that every tensor passes before it is read."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class NativeCall:
             weights[0].shape[1],
             torch.get_num_threads(),
         )
+        self.fits = self.sizes.module.fits
         self.held: tuple[Tensor | None, ...] = ()
         self.check(sequence, shape, "x")
         self.check_matrices(weights)
@@ -92,12 +94,11 @@ class NativeCall:
             name: self.optional(getattr(named, name), shape, name) for name, shape in shapes.items()
         }
         self.held = (*kept.values(), *zones)
-        projection = kept["projection"]
         return sizes.module.Options(
-            address(kept["peephole"]),
+            kept["peephole"],
             specification.cell_clip or 0.0,
-            *(sequence(share) for share in zones),
-            _NOTHING if projection is None else matrix(projection),
+            *zones,
+            kept["projection"],
             norms(named._replace(**kept)),
         )
 
@@ -116,8 +117,11 @@ class NativeCall:
     def check(
         self, tensor: Tensor, shape: tuple[int, ...], what: str, dtype: torch.dtype | None = None
     ) -> None:
-        dtype = self.dtype if dtype is None else dtype
-        if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_cpu:
+        if dtype is None:
+            dtype, fits = self.dtype, self.fits(tensor, shape, self.sizes.is_double, False)
+        else:
+            fits = tensor.shape == shape and tensor.dtype == dtype and tensor.is_cpu
+        if not fits:
             raise InputError(
                 f"kernel 'cpu' expected {what} of shape {tuple(shape)}, {dtype}, on the CPU, "
                 f"but got {tuple(tensor.shape)}, {tensor.dtype}, on {tensor.device}."
@@ -125,8 +129,10 @@ class NativeCall:
 
     def dense(self, tensor: Tensor, shape: tuple[int, ...], what: str) -> Tensor:
         """Return the tensor, of this shape, in contiguous memory."""
+        if self.fits(tensor, shape, self.sizes.is_double, True):
+            return tensor
         self.check(tensor, shape, what)
-        return tensor if tensor.is_contiguous() else tensor.contiguous()
+        return tensor.contiguous()
 
     def optional(self, tensor: Tensor | None, shape: tuple[int, ...], what: str) -> Tensor | None:
         return None if tensor is None else self.dense(tensor, shape, what)
@@ -214,12 +220,9 @@ def _sizes(
     )
 
 
-_NOTHING = (0, 0, 0)
-
-
 @cache
 def _no_options() -> Any:
-    return compiled().Options(0, 0.0, _NOTHING, _NOTHING, _NOTHING, (0, 0, 0, 0))
+    return compiled().Options(None, 0.0, None, None, None, (None,) * len(NORM_WEIGHTS))
 
 
 @atexit.register
@@ -237,28 +240,12 @@ def rows_contiguous(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def norms(weights: Weights) -> tuple[int, ...]:
-    """Return the addresses of the weights of layer normalization in the native order."""
+def three(weights: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """Return W, U and the bias, or None where there is none."""
+    return (*weights, None, None, None)[:3]
+
+
+def norms(weights: Weights) -> tuple[Tensor | None, ...]:
+    """Return the weights of layer normalization in the native order."""
     _, _, _, _, _, *norms = weights
-    return tuple(address(weight) for weight in norms)
-
-
-def address(tensor: Tensor | None) -> int:
-    """Return where a tensor begins; 0 for none."""
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def matrix(tensor: Tensor) -> tuple[int, int, int]:
-    """Address and the first two strides: of a matrix, or of a sequence whose last axis is dense."""
-    return tensor.data_ptr(), tensor.stride(0), tensor.stride(1)
-
-
-def sequence(tensor: Tensor | None) -> tuple[int, int, int]:
-    """Return the same of a sequence that may be missing."""
-    return _NOTHING if tensor is None else matrix(tensor)
-
-
-def pair(tensors: Sequence[Tensor | None]) -> tuple[int, int]:
-    """Return the addresses of one or two tensors; 0 for none."""
-    addresses = [address(tensor) for tensor in tensors]
-    return addresses[0], addresses[1] if len(addresses) > 1 else 0
+    return tuple(norms)

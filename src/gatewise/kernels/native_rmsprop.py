@@ -45,10 +45,9 @@ def step(
     for parameter, *others in zip(
         parameters, gradients, velocities, momentums or nothing, averages or nothing, strict=True
     ):
-        shape, addresses = parameter.shape, []
+        shape = parameter.shape
         for tensor in (parameter, *others):
             if tensor is None:
-                addresses.append(0)
                 continue
             if not is_plain(tensor, dtype):
                 return False
@@ -57,8 +56,7 @@ def step(
                     f"RMSprop expected a gradient and state of shape {tuple(shape)}, the weight's "
                     f"own, but got {tuple(tensor.shape)}."
                 )
-            addresses.append(tensor.data_ptr())
-        tensors.append((*addresses, parameter.numel()))
+        tensors.append((parameter, *others, parameter.numel()))
     compiled().rmsprop(dtype == torch.float64, tensors, rates, torch.get_num_threads())
     # Written past torch, which must still refuse to go back through an older value.
     torch.autograd.graph.increment_version([*parameters])

@@ -12,7 +12,7 @@ from gatewise import cells
 from gatewise.cells import NO_NOISE, Noise, Specification
 from gatewise.kernels import cudnn, function, ops
 from gatewise.kernels.autocast import under_autocast
-from gatewise.kernels.dispatch import Request, choose, keeping_gates
+from gatewise.kernels.dispatch import Request, choose, device_type, keeping_gates
 from gatewise.kernels.function import Call
 from gatewise.kernels.recompute import recomputed
 from gatewise.kernels.recording import Record, active_records
@@ -52,8 +52,9 @@ def recurrent(
     (torch.Size([1, 5, 2]), torch.Size([1, 2]), torch.Size([1, 2]))
     """
     dtype = weights[1].dtype
-    if torch.is_autocast_enabled(x.device.type):
-        specification = under_autocast(specification, x.device.type, dtype)
+    device = device_type(x)
+    if torch.is_autocast_enabled(device):
+        specification = under_autocast(specification, device, dtype)
         x, noise = x.to(dtype), noise.to(dtype)
         state = None if state is None else [part.to(dtype) for part in state]
     if state is None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gatewise.kernels import cpu, ops
-from gatewise.kernels.native_call import NativeCall, address, matrix, pair
+from gatewise.kernels.native_call import NativeCall, three
 from gatewise.kernels.steering import Pass
 
 Segments = Sequence[tuple[int, int]]
@@ -103,7 +103,7 @@ def go_back(
 
 
 class _NativePass:
-    """A pass as the compiled module takes it; it holds the tensors behind the addresses."""
+    """A pass as the compiled module takes it."""
 
     def __init__(self, given: Pass) -> None:
         call = self.call = NativeCall(given.x, given.weights, given.specification)
@@ -115,11 +115,8 @@ class _NativePass:
         )
         shape = (call.sizes.batch, call.sizes.units)
         dropout = call.optional(given.noise.recurrent_dropout, shape, "recurrent_dropout")
-        self.held = x, bias, mask, state, dropout
-        self.arguments = (
-            matrix(x), matrix(given.weights[0]), matrix(given.weights[1]),
-            address(bias), pair(state), address(mask), address(dropout),
-        )  # fmt: skip
+        W, U = given.weights[:2]
+        self.arguments = x, W, U, bias, state, mask, dropout
 
 
 def _run_natively(
@@ -132,9 +129,8 @@ def _run_natively(
         call.check(outputs, (call.sizes.batch, call.sizes.time, call.sizes.units), "outputs")
         assert outputs.is_contiguous()
     call.sizes.module.run_segments(
-        call.sizes.is_double, call.sizes.layer, native.arguments, segments, address(outputs),
-        pair(final), address(kept),
-    )  # fmt: skip
+        call.sizes.is_double, call.sizes.layer, native.arguments, segments, outputs, final, kept
+    )
     return final
 
 
@@ -160,7 +156,6 @@ def _go_back_natively(
     )
     weights = gradient.weights or ()
     call.sizes.module.segments_backward(
-        call.sizes.is_double, call.sizes.layer, native.arguments, segments, address(kept),
-        address(grads), pair(gradient.state),
-        *[*(weight.data_ptr() for weight in weights), 0, 0, 0][:3], address(gradient.x),
+        call.sizes.is_double, call.sizes.layer, native.arguments, segments, kept,
+        grads, gradient.state, *three(weights), gradient.x,
     )  # fmt: skip

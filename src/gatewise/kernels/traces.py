@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gatewise.cells import Weights
 from gatewise.kernels import cpu, ops
-from gatewise.kernels.native_call import NativeCall, address, matrix, pair
+from gatewise.kernels.native_call import NativeCall, three
 from gatewise.kernels.steering import Pass
 
 Trace = Sequence[Sequence[Tensor]]
@@ -51,10 +51,8 @@ def advance_chunk(
     grads = [call.optional(grad, shape, "grad_state") for grad in grad_state or ()]
     found = [torch.empty(one.shape[1:], dtype=one.dtype) for one in trace[0] if grads]
     call.sizes.module.trace_chunk(
-        call.sizes.is_double, call.sizes.layer, path, matrix(x), saved.outputs.data_ptr(),
-        saved.gates.data_ptr(), saved.saved.data_ptr(), matrix(given.weights[1]), pair(states),
-        address(mask), address(dropout), pair(grads) if grads else (0, 0), six_addresses(trace),
-        *[*(one.data_ptr() for one in found), 0, 0, 0][:3],
+        call.sizes.is_double, call.sizes.layer, path, x, saved.outputs, saved.gates, saved.saved,
+        given.weights[1], states, mask, dropout, grads, six(trace), *three(found),
     )  # fmt: skip
     return found
 
@@ -62,29 +60,23 @@ def advance_chunk(
 def worth(given: Pass, trace: Trace, grad_state: Sequence[Tensor]) -> list[Tensor]:
     """Return the sum over the batch and the states of dL/ds · J, for each weight."""
     call = NativeCall(given.x, given.weights, given.specification)
-    return _worth(call, trace, six_addresses(trace), grad_state)
+    return _worth(call, trace, grad_state)
 
 
-def _worth(
-    call: NativeCall, trace: Trace, addresses: tuple[int, ...], grad_state: Sequence[Tensor | None]
-) -> list[Tensor]:
+def _worth(call: NativeCall, trace: Trace, grad_state: Sequence[Tensor | None]) -> list[Tensor]:
     shape = (call.sizes.batch, call.sizes.units)
     grads = [call.optional(grad, shape, "grad_state") for grad in grad_state]
     found = [torch.empty(one.shape[1:], dtype=one.dtype) for one in trace[0]]
     call.sizes.module.trace_gradient(
-        call.sizes.is_double, call.sizes.layer, pair(grads), addresses,
-        *[*(one.data_ptr() for one in found), 0][:3],
-    )  # fmt: skip
+        call.sizes.is_double, call.sizes.layer, grads, six(trace), *three(found)
+    )
     return found
 
 
-def six_addresses(trace: Trace) -> tuple[int, ...]:
-    """Return the addresses of three weights of two states; 0 for what there is not."""
-    addresses: list[int] = []
-    for number in range(2):
-        of_state = trace[number] if number < len(trace) else ()
-        addresses += [*(one.data_ptr() for one in of_state), 0, 0, 0][:3]
-    return tuple(addresses)
+def six(trace: Trace) -> tuple[Tensor | None, ...]:
+    """Return the traces of three weights for two states; None for what there is not."""
+    of_h, of_c = (*trace, ())[:2]
+    return *three(of_h), *three(of_c)
 
 
 class TraceStep:
@@ -105,9 +97,6 @@ class TraceStep:
         self._saved = given.x.new_empty(
             (call.sizes.batch, 1, call.sizes.units) if call.sizes.saves else 0
         )
-        self._buffers = self._gates.data_ptr(), self._saved.data_ptr()
-        self._trace: Trace = ()
-        self._addresses: tuple[int, ...] = ()
 
     @staticmethod
     def serves(given: Pass) -> bool:
@@ -139,20 +128,14 @@ class TraceStep:
         outputs = x.new_empty(call.sizes.batch, 1, call.sizes.units)
         final = [torch.empty_like(part) for part in given.state]
         call.sizes.module.trace_step(
-            call.sizes.is_double, call.sizes.layer, self.path, matrix(x), matrix(weights[0]),
-            matrix(weights[1]), address(bias), pair(given.state), address(mask),
-            address(dropout), outputs.data_ptr(), pair(final), *self._buffers, self._six(trace),
+            call.sizes.is_double, call.sizes.layer, self.path, x, weights[0], weights[1], bias,
+            given.state, mask, dropout, outputs, final, self._gates, self._saved, six(trace),
         )  # fmt: skip
         return outputs, final, self._gates, self._saved
 
     def gradient(self, grad_state: Sequence[Tensor | None], trace: Trace) -> list[Tensor]:
         """Return the sum over the batch and the states of dL/ds · J, for each weight."""
-        return _worth(self._call, trace, self._six(trace), grad_state)
-
-    def _six(self, trace: Trace) -> tuple[int, ...]:
-        if trace is not self._trace:
-            self._trace, self._addresses = trace, six_addresses(trace)
-        return self._addresses
+        return _worth(self._call, trace, grad_state)
 
 
 def _kind(given: Pass) -> tuple[object, ...]:

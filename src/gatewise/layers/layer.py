@@ -240,7 +240,9 @@ class Layer(nn.Module):
         else:
             self.build(tuple(x.shape))
         weight = self._weight()
-        return x if weight is None else real(x, "The data").to(weight.dtype)
+        if weight is None or x.dtype is weight.dtype:
+            return x
+        return real(x, "The data").to(weight.dtype)
 
     def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
         """Return the mask that goes with the result of ``forward(x)``."""
