@@ -37,6 +37,7 @@ class RecurrentBase(nn.Module):
         device: torch.device | str | int | None,
         dtype: torch.dtype | None,
         kernel: str,
+        activation: str = "tanh",
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -51,7 +52,11 @@ class RecurrentBase(nn.Module):
         self.bidirectional = bidirectional
         self.proj_size = proj_size
         self.kernel = check_kernel(kernel)
-        self.precision = "float32"
+        # Of both directions, made once: a short sequence would wait for it at every call.
+        self._specifications = [
+            Specification(self.cell, activation, reverse=reverse, projection=proj_size > 0)
+            for reverse in (False, True)
+        ]
         self._all_weights = self._parameter_names()
         for names in self._all_weights:
             for parameter in names:
@@ -82,7 +87,16 @@ class RecurrentBase(nn.Module):
     @property
     def specification(self) -> Specification:
         """Which equation the layer computes (in its forward direction)."""
-        return self._specification(reverse=False)
+        return self._specifications[0]
+
+    @property
+    def precision(self) -> str:
+        """What the matrix products multiply: "float32" or "bfloat16"; `compile` sets it."""
+        return self.specification.precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        self._specifications = [one.at(precision) for one in self._specifications]
 
     def choice(
         self,
@@ -133,7 +147,7 @@ class RecurrentBase(nn.Module):
             if self.proj_size:
                 sources["projection"] = (names[-1],)
             label = f"layer {layer}" + (" reverse" if direction else "")
-            sets.append(WeightSet(label, self._specification(bool(direction)), weights, sources))
+            sets.append(WeightSet(label, self._specifications[direction], weights, sources))
         return sets
 
     def extra_repr(self) -> str:
@@ -186,7 +200,7 @@ class RecurrentBase(nn.Module):
                 outputs.append(output)
                 finals.append(final)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)  # (B, T, D·H)
-        stacked = (torch.stack(parts) for parts in zip(*finals, strict=True))  # (L·D, B, H)
+        stacked = (_stack(parts) for parts in zip(*finals, strict=True))  # (L·D, B, H)
         return sequences.leave(x), tuple(sequences.leave_state(part) for part in stacked)
 
     def _run_direction(
@@ -195,7 +209,7 @@ class RecurrentBase(nn.Module):
         """Run one layer in one direction: one call of the fused operator."""
         names = self._all_weights[index]
         weights = list(self._kernel_weights(names, lambda parameter: parameter).values())
-        specification = self._specification(reverse=index % self._directions == 1)
+        specification = self._specifications[index % self._directions]
         # torch takes an empty batch, which only the equation does too.
         kernel = "reference" if x.shape[0] == 0 else self.kernel
         return recurrent(x, weights, state, specification=specification, mask=mask, kernel=kernel)
@@ -208,14 +222,6 @@ class RecurrentBase(nn.Module):
         if self.proj_size:
             layout["projection"] = read(getattr(self, names[-1])).t()  # (H, P)
         return layout
-
-    def _specification(self, reverse: bool) -> Specification:
-        return Specification(
-            self.cell,
-            reverse=reverse,
-            precision=self.precision,
-            projection=self.proj_size > 0,
-        )
 
     @property
     def _directions(self) -> int:
@@ -278,3 +284,8 @@ class RecurrentBase(nn.Module):
             raise InputError(
                 f"{name} expected {label} {expected} = {axes} but got {tuple(part.shape)}.{cure}"
             )
+
+
+def _stack(parts: tuple[Tensor, ...]) -> Tensor:
+    """Return the parts along a new first axis, of a single one without a copy."""
+    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)

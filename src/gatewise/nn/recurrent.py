@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from gatewise.cells import Specification
 from gatewise.errors import InputError, unknown_name
 from gatewise.nn.base import RecurrentBase
 from gatewise.nn.sequences import Lengths
@@ -211,6 +210,7 @@ class RNN(RecurrentBase):
             device,
             dtype,
             kernel,
+            nonlinearity,
         )
         self.nonlinearity = nonlinearity
 
@@ -218,14 +218,6 @@ class RNN(RecurrentBase):
     def mode(self) -> str:
         """torch's name for the cell."""
         return f"RNN_{self.nonlinearity.upper()}"
-
-    def _specification(self, reverse: bool) -> Specification:
-        return Specification(
-            self.cell,
-            activation=self.nonlinearity,
-            reverse=reverse,
-            precision=self.precision,
-        )
 
     @overload
     def forward(
