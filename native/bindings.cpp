@@ -109,10 +109,13 @@ void backward_scan(bool is_double, const Layer& layer, const StridedArgument& gr
 void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce,
                      const StridedArgument& x, Address outputs, Address gates, Address saved,
                      Address grad_product, const StateArgument& state, Address mask,
-                     Address dropout, Address grad_W, Address grad_U, Address grad_bias,
-                     Address grad_peephole, Address grad_projection, const NormArgument& grad_norm,
-                     const LayerOptions& options) {
+                     Address dropout, const StridedArgument& grad_W, const StridedArgument& grad_U,
+                     Address grad_bias, Address grad_peephole, Address grad_projection,
+                     const NormArgument& grad_norm, const LayerOptions& options) {
     const Reduce reduction = named("reduction", reduce, reductions);
+    const auto turned = [&](const StridedArgument& matrix) {
+        return reduction == Reduce::all && matrix.first_stride == 1 && matrix.second_stride != 1;
+    };
     const auto [input_gain, recurrent_gain, cell_gain, cell_bias] = grad_norm;
     with_scalar(is_double, [&]<class S>(S) {
         passes<S>(layer).weight_gradient(
@@ -126,14 +129,16 @@ void weight_gradient(bool is_double, const Layer& layer, std::string_view reduce
              at<const S>(state.h),
              at<const bool>(mask),
              at<const S>(dropout),
-             at<S>(grad_W),
-             at<S>(grad_U),
+             at<S>(grad_W.address),
+             at<S>(grad_U.address),
              at<S>(grad_bias),
              at<const S>(state.c),
              at<S>(grad_peephole),
              at<S>(grad_projection),
              {at<S>(input_gain), at<S>(recurrent_gain), at<S>(cell_gain), at<S>(cell_bias)},
-             options.of<S>()});
+             options.of<S>(),
+             turned(grad_W),
+             turned(grad_U)});
     });
 }
 

@@ -287,10 +287,19 @@ private:
             const Index first = results.first_unit(tile);
             const Index count = smaller(Results::tile_units, results.units - first);
             const S* from = results.panel(tile);
-            for (Index row = turn.rows.begin; row < turn.rows.end; ++row) {
-                products_.write(products_[turn.product], group, row, turn.columns.begin + first,
-                                from, count);
-                from += results.step(tile);
+            const WeightProduct& product = products_[turn.product];
+            const Index column = turn.columns.begin + first;
+            for (Index row = turn.rows.begin, next; row < turn.rows.end; row = next) {
+                const auto at = products_.spot(product, row);
+                if (products_.turned(at.part)) {
+                    const Index alike = products_.width(at.part) - at.row;
+                    next = smaller(turn.rows.end, row + smaller(alike, lanes<S>));
+                    products_.write_turned(product, at, int(next - row), column, from, count);
+                } else {
+                    next = row + 1;
+                    products_.write(product, group, row, column, from, count);
+                }
+                from += (next - row) * results.step(tile);
             }
         }
     }

@@ -134,14 +134,15 @@ struct WeightGradient {
     const S* state;         // (B, P): the initial h
     const bool* mask;       // (B, T); null: every step is real
     const S* dropout;       // (B, P); null: ones
-    S* grad_W;              // (., I, GH)
-    S* grad_U;              // (., P, GH)
+    S* grad_W;              // (., I, GH), or turned (GH, I)
+    S* grad_U;              // (., P, GH), or turned (GH, P)
     S* grad_bias;           // (., GH), GRU with reset_after (., 2, GH); null: no bias
     const S* memory;        // (B, H), the initial c: of a cell with peepholes; else null
     S* grad_peephole;       // (., 3 or 2, H); null: none
     S* grad_projection;     // (., H, P), of a projected layer
     S* grad_norm[4];        // (., GH), (., GH), (., H), (., H), null as in LayerNorm
     Options<S> options;
+    bool turned_W, turned_U;  // with Reduce::all alone
 };
 
 template <class S>

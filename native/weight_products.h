@@ -69,27 +69,60 @@ public:
         return sum;
     }
 
+    // A row of a product's results: of which part of the left side, and which of that.
+    struct Spot {
+        LeftPart part;
+        Index row;
+    };
+    Spot spot(const WeightProduct& product, Index row) const {
+        for (const LeftPart part : all_left_parts) {
+            if (!product.left.has(part)) continue;
+            if (row < width(part)) return {part, row};
+            row -= width(part);
+        }
+        __builtin_unreachable();
+    }
+
     // Where one group's row of a product's results goes: to a row of W's gradient, the bias's row
     // `bias`, or a row of U's or the projection's.
     S* home(const WeightProduct& product, Index group, Index row, Index bias) const {
         const Index columns = gates_of(call_.layer.cell) * call_.layer.units;
-        for (const LeftPart part : all_left_parts) {
-            if (!product.left.has(part)) continue;
-            if (row >= width(part)) {
-                row -= width(part);
-                continue;
-            }
-            switch (part) {
-                case LeftPart::input:
-                    return call_.grad_W + (group * call_.layer.inputs + row) * columns;
-                case LeftPart::one: return call_.grad_bias + (group * biases() + bias) * columns;
-                case LeftPart::shown:
-                    return call_.grad_projection +
-                           (group * call_.layer.units + row) * call_.layer.outputs;
-                default: return call_.grad_U + (group * call_.layer.outputs + row) * columns;
-            }
+        const Spot at = spot(product, row);
+        switch (at.part) {
+            case LeftPart::input:
+                return call_.grad_W + (group * call_.layer.inputs + at.row) * columns;
+            case LeftPart::one: return call_.grad_bias + (group * biases() + bias) * columns;
+            case LeftPart::shown:
+                return call_.grad_projection +
+                       (group * call_.layer.units + at.row) * call_.layer.outputs;
+            default: return call_.grad_U + (group * call_.layer.outputs + at.row) * columns;
         }
-        return nullptr;
+    }
+
+    // Whether the results of a part of the left side are rows of columns, and not columns of rows.
+    bool turned(LeftPart part) const {
+        if (part == LeftPart::input) return call_.turned_W;
+        return (part == LeftPart::state || part == LeftPart::reset_state) && call_.turned_U;
+    }
+
+    // Writes some rows, a vector's lanes at most, of the results of a part that is turned: those
+    // that stand one behind the other from `from` on, in as many vectors of columns.
+    void write_turned(const WeightProduct& product, Spot at, int rows, Index column, const S* from,
+                      Index count) const {
+        const Index depth = width(at.part), step = (count + lanes<S> - 1) / lanes<S> * lanes<S>;
+        S* const to = (at.part == LeftPart::input ? call_.grad_W : call_.grad_U) +
+                      (column - product.origin) * depth + at.row;
+        for_vectors<S>(count, [&](Index first, int columns) {
+            Vector<S> square[lanes<S>];
+#pragma GCC unroll 16
+            for (int row = 0; row < lanes<S>; ++row)
+                square[row] = row < rows ? load(from + row * step + first) : Vector<S>{};
+            transpose<S>(square);
+#pragma GCC unroll 16
+            for (int of = 0; of < lanes<S>; ++of) {
+                if (of < columns) store(to + (first + of) * depth, square[of], rows);
+            }
+        });
     }
 
     void write(const WeightProduct& product, Index group, Index row, Index column, const S* from,

@@ -567,6 +567,19 @@ def test_strides_of_weights_input_and_cotangents_change_no_bit(
     assert_same_bits(run(replace(problem, grad_outputs=transposed)), expected)
 
 
+@each_precision
+@pytest.mark.parametrize("sizes", [*SIZES, (9, 5, 530, 40)], ids=str)
+def test_gradients_lie_as_their_weights_do_with_the_same_bits(
+    specification: Specification, sizes: tuple[int, int, int, int]
+) -> None:
+    problem = make_problem(specification, sizes).to(torch.float32)
+    turned = [weight.t().contiguous().t() for weight in problem.weights[:2]]
+    found = run(replace(problem, weights=turned + problem.weights[2:]))
+    assert_same_bits(found, run(problem))
+    for name, weight in zip(("dW", "dU"), turned, strict=True):
+        assert found[name].stride() == weight.stride(), name
+
+
 # Choice and refusal
 
 

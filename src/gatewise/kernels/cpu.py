@@ -47,6 +47,7 @@ __all__ = [
     "input_gradient",
     "isa",
     "keep_freed_memory",
+    "like_weights",
     "multiplies_bfloat16",
     "peak",
     "random_mask",
@@ -146,6 +147,16 @@ def weight_gradient(
         noise,
     )
     return _sum_weight_gradient(call, run, x, dP, weights, reduce)
+
+
+def like_weights(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return memory for the sum of each weight's gradient: W's and U's laid out as they are.
+
+    torch.nn keeps its matrices turned, and a gradient of another layout it would turn at every
+    step.
+    """
+    matrices = [torch.empty_like(matrix) for matrix in weights[:2]]
+    return matrices + [weight.new_empty(*weight.shape) for weight in weights[2:]]
 
 
 def input_gradient(
@@ -288,8 +299,11 @@ def _sum_weight_gradient(
     sizes = call.sizes
     x = rows_contiguous(x)
     dP = call.dense(dP, sizes.gradient_shape, "dP")
-    leading = {"all": (), "sample": (sizes.batch,), "step": (sizes.time,)}[reduce]
-    gradients = [x.new_empty(*leading, *weight.shape) for weight in weights]
+    if reduce == "all":
+        gradients = like_weights(weights)
+    else:
+        groups = sizes.batch if reduce == "sample" else sizes.time
+        gradients = [x.new_empty(groups, *weight.shape) for weight in weights]
     grads = Weights.of(gradients, call.specification)
     sizes.module.weight_gradient(
         sizes.is_double, sizes.layer, reduce, x, run.outputs, run.gates, run.saved, dP, run.states,

@@ -234,7 +234,9 @@ def _fake_backward_scan(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
 
 
 def _fake_weight_gradient(*arguments: Any) -> list[Tensor]:
-    x, _, _, _, _, weights, *_, reduce = arguments
+    x, _, _, _, _, weights, *_, kernel, reduce = arguments
+    if kernel == "cpu" and reduce == "all":
+        return cpu.like_weights(weights)
     lead = {"all": (), "sample": (x.shape[0],), "step": (x.shape[1],)}[reduce]
     return [weight.new_empty(*lead, *weight.shape) for weight in weights]
 

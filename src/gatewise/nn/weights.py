@@ -28,17 +28,16 @@ def kernel_layout(
     A GRU's two biases stay apart, (2, 3H), since its reset gate acts on the second; those of an
     LSTM and a simple RNN only ever occur as their sum.
     """
-    layout = {
-        "kernel": reorder_gates(weight_ih.t(), TORCH_GATES[cell], GATES[cell]),  # (I, G·H)
-        "recurrent_kernel": reorder_gates(
-            weight_hh.t(), TORCH_GATES[cell], GATES[cell]
-        ),  # (H, G·H)
+    orders = TORCH_GATES[cell], GATES[cell]
+    layout = {  # put in order as whole rows, and only then turned
+        "kernel": reorder_gates(weight_ih, *orders, dim=0).t(),  # (I, G·H)
+        "recurrent_kernel": reorder_gates(weight_hh, *orders, dim=0).t(),  # (H, G·H)
     }
     if bias_ih is None or bias_hh is None:
         return layout
     if cell == "gru":
         biases = torch.stack((bias_ih, bias_hh))  # (2, 3H)
-        layout["bias"] = reorder_gates(biases, TORCH_GATES[cell], GATES[cell])
+        layout["bias"] = reorder_gates(biases, *orders)
     else:
         layout["bias"] = bias_ih + bias_hh  # (G·H,)
     return layout
