@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+import gatewise.nn
 from gatewise.inspect.speed import (
     Rounds,
     Shape,
@@ -103,6 +104,7 @@ def main() -> None:
     """Measure the chosen groups and print the table."""
     groups = {
         "training": training,
+        "one line": one_line,
         "lengths": lengths,
         "inference": inference,
         "streaming": streaming,
@@ -144,6 +146,20 @@ def training(measure: Rounds) -> Iterator[Row]:
         works = training_pair(cell, shape)
         done = training_work(cell, shape)
         yield compared(measure, "training", cell, shape, "step", reach, *works, done)
+
+
+def one_line(measure: Rounds) -> Iterator[Row]:
+    """The same step where a PyTorch program says gatewise.nn in place of torch.nn."""
+    for cell, shape, reach in TRAINING:
+        x, cotangent = data(shape)
+        _, peer = pair(cell, shape)
+        ours = getattr(gatewise.nn, type(peer).__name__)(*shape[2:], batch_first=True)
+        ours.load_state_dict(peer.state_dict())
+        steps = [
+            train(layer, lambda x, layer=layer: layer(x)[0], x, cotangent) for layer in (ours, peer)
+        ]
+        done = training_work(cell, shape)
+        yield compared(measure, "one line", cell, shape, "step", reach, *steps, done)
 
 
 def lengths(measure: Rounds) -> Iterator[Row]:

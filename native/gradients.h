@@ -237,25 +237,32 @@ private:
     // One group's sums, for this member's share of the column tiles.
     void run_group(Index group, Member member, const Workplace& workplace) const {
         const Turn* const turns = workplace.turns.data();
-        const Index count = list_turns(member, workplace);
-        if (count == 0) return;
         const Index first_step = group == 0 ? 0 : group_ends_.data()[group - 1];
         const Index last_step = group_ends_.data()[group];
+        const bool single = last_step - first_step <= depth;
+        const Index count = list_turns(member, workplace, single);
+        if (count == 0) return;
         if (first_step == last_step) {
-            for (Index turn = 0; turn < count; ++turn)
+            for (Index turn = 0; turn < count; ++turn) {
                 clear(turns[turn].sums, turns[turn].sums_count());
+                write_results(turns[turn], group);
+            }
+            return;
         }
         for (Index step = first_step; step < last_step; step += depth) {
             const Index after = smaller(last_step, step + depth);
             const Block block = {steps_.data() + step, after - step};
             const Block next = {steps_.data() + after, smaller(depth, last_step - after)};
-            add_block(turns, count, block, next, step == first_step, workplace);
+            add_block(turns, count, block, next, step == first_step, workplace,
+                      [&](const Turn& turn) {
+                          if (after == last_step) write_results(turn, group);
+                      });
         }
-        for (Index turn = 0; turn < count; ++turn) write_results(turns[turn], group);
     }
 
-    // The turns of this member's share of every product, in order; returns their number.
-    Index list_turns(Member member, const Workplace& workplace) const {
+    // The turns of this member's share of every product, in order; returns their number. The sums
+    // of a single block have one memory, which stays near: each turn's are written when it is over.
+    Index list_turns(Member member, const Workplace& workplace, bool single) const {
         Turn* turn = workplace.turns.data();
         S* sums = workplace.sums.data();
         const F* const* left = workplace.columns.data();
@@ -273,7 +280,7 @@ private:
                      column += turn_columns, ++turn) {
                     const Range columns = {column, smaller(last, column + turn_columns)};
                     *turn = {number, rows, columns, left + rows.begin, sums};
-                    sums += turn->sums_count();
+                    if (!single) sums += turn->sums_count();
                 }
             }
             left += results;
@@ -291,14 +298,8 @@ private:
             const Index column = turn.columns.begin + first;
             for (Index row = turn.rows.begin, next; row < turn.rows.end; row = next) {
                 const auto at = products_.spot(product, row);
-                if (products_.turned(at.part)) {
-                    const Index alike = products_.width(at.part) - at.row;
-                    next = smaller(turn.rows.end, row + smaller(alike, lanes<S>));
-                    products_.write_turned(product, at, int(next - row), column, from, count);
-                } else {
-                    next = row + 1;
-                    products_.write(product, group, row, column, from, count);
-                }
+                next = smaller(turn.rows.end, row + products_.width(at.part) - at.row);
+                products_.write(product, group, at, next - row, column, from, count);
                 from += (next - row) * results.step(tile);
             }
         }
@@ -359,8 +360,10 @@ private:
     // What a step's projection multiplied.
     const S* shown(Index step) const { return row(step) + gradient_row(call_.layer).shown; }
 
+    // Adds a block of steps to the sums of all turns; `take` follows each turn.
+    template <class Take>
     void add_block(const Turn* turns, Index count, Block block, Block next, bool is_first,
-                   const Workplace& workplace) const {
+                   const Workplace& workplace, const Take& take) const {
         fill_left(products_.left(), block, workplace.sides.data(), workplace.left);
         // One turn's panels after the other's in the same memory, which stays near. Meanwhile comes
         // what the next ones are made of, no earlier, lest it be gone again by then.
@@ -387,6 +390,7 @@ private:
                 add_tile(panel, tile, rows, turn.results().panel(tile),
                          is_first ? from_zero : Begun<S>{}, &upcoming);
             }
+            take(turn);
         }
     }
 

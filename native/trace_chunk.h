@@ -212,7 +212,8 @@ private:
 
     S* trace(const Block& block, int state, Index result) const {
         const Index bias = block.product.with_bias[0] ? 0 : 1;
-        return sums_[state].products_.home(block.product, block.row, result, bias) +
+        const WeightProducts<S>& products = sums_[state].products_;
+        return products.home(block.row, products.spot(block.product, result), bias) +
                block.columns.begin;
     }
 

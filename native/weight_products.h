@@ -83,11 +83,10 @@ public:
         __builtin_unreachable();
     }
 
-    // Where one group's row of a product's results goes: to a row of W's gradient, the bias's row
-    // `bias`, or a row of U's or the projection's.
-    S* home(const WeightProduct& product, Index group, Index row, Index bias) const {
+    // Where one group's row of results goes: to a row of W's gradient, the bias's row `bias`, or a
+    // row of U's or the projection's.
+    S* home(Index group, Spot at, Index bias) const {
         const Index columns = gates_of(call_.layer.cell) * call_.layer.units;
-        const Spot at = spot(product, row);
         switch (at.part) {
             case LeftPart::input:
                 return call_.grad_W + (group * call_.layer.inputs + at.row) * columns;
@@ -105,13 +104,43 @@ public:
         return (part == LeftPart::state || part == LeftPart::reset_state) && call_.turned_U;
     }
 
-    // Writes some rows, a vector's lanes at most, of the results of a part that is turned: those
-    // that stand one behind the other from `from` on, in as many vectors of columns.
-    void write_turned(const WeightProduct& product, Spot at, int rows, Index column, const S* from,
-                      Index count) const {
-        const Index depth = width(at.part), step = (count + lanes<S> - 1) / lanes<S> * lanes<S>;
-        S* const to = (at.part == LeftPart::input ? call_.grad_W : call_.grad_U) +
-                      (column - product.origin) * depth + at.row;
+    // Writes some rows of the results of one part, from `column` on: they stand one behind the
+    // other from `from` on, each in the vectors that its `count` columns fill.
+    void write(const WeightProduct& product, Index group, Spot at, Index rows, Index column,
+               const S* from, Index count) const {
+        const Index step = (count + lanes<S> - 1) / lanes<S> * lanes<S>;
+        if (turned(at.part)) {
+            for (Index row = 0; row < rows; row += lanes<S>, from += lanes<S> * step) {
+                write_turned({at.part, at.row + row}, int(smaller(lanes<S>, rows - row)),
+                             column - product.origin, from, count, step);
+            }
+            return;
+        }
+        const bool both = product.with_bias[0] && product.with_bias[1];
+        const Index first = product.with_bias[1] && !both ? 1 : 0;
+        const Index columns = gates_of(call_.layer.cell) * call_.layer.units;
+        const Index length = at.part == LeftPart::shown ? call_.layer.outputs : columns;
+        S* to = home(group, at, first) + column - product.origin;
+        for (Index row = 0; row < rows; ++row, to += length, from += step) {
+            copy_vectors(to, from, count);
+            if (both && at.part == LeftPart::one) copy_vectors(to + columns, from, count);
+        }
+    }
+
+private:
+    // copy() of whole vectors but for the last: a row is too short for a call of the C library.
+    static void copy_vectors(S* to, const S* from, Index count) {
+        for_vectors<S>(count, [&](Index first, int columns) {
+            store(to + first, load(from + first), columns);
+        });
+    }
+
+    // write() of a vector's lanes of rows at most, of a part that is turned.
+    void write_turned(Spot at, int rows, Index column, const S* from, Index count,
+                      Index step) const {
+        const Index depth = width(at.part);
+        S* const to =
+            (at.part == LeftPart::input ? call_.grad_W : call_.grad_U) + column * depth + at.row;
         for_vectors<S>(count, [&](Index first, int columns) {
             Vector<S> square[lanes<S>];
 #pragma GCC unroll 16
@@ -125,17 +154,6 @@ public:
         });
     }
 
-    void write(const WeightProduct& product, Index group, Index row, Index column, const S* from,
-               Index count) const {
-        const bool both = product.with_bias[0] && product.with_bias[1];
-        const Index first = product.with_bias[1] && !both ? 1 : 0;
-        S* const to = home(product, group, row, first) + column - product.origin;
-        copy(to, from, count);
-        const bool is_one = row == (product.left.has(LeftPart::input) ? call_.layer.inputs : 0);
-        if (both && is_one) copy(to + gates_of(call_.layer.cell) * call_.layer.units, from, count);
-    }
-
-private:
     Index biases() const { return call_.layer.cell == Cell::gru_reset_after ? 2 : 1; }
 
     void add(LeftParts left, bool with_bias, bool with_own_bias, Range right,
