@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -58,3 +60,17 @@ def test_what_is_no_tensor_does_not_fit(other: Any) -> None:
 def test_what_is_no_tensor_is_no_argument() -> None:
     with pytest.raises(TypeError, match=r"torch\.Tensor"):
         compiled().random_mask(False, 3, 1, 0, 1, (0.0, 1.0), 1)
+
+
+def test_a_torch_that_cannot_hand_tensors_over_is_named() -> None:
+    program = """
+import torch
+del torch.Tensor.__dlpack_c_exchange_api__
+from gatewise.kernels import cpu
+print(cpu.unavailable_reason())
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "cannot be loaded (they need torch 2.10 or newer)" in ended.stdout
+    assert "The equations run instead" in ended.stdout

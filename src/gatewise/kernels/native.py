@@ -25,19 +25,27 @@ from gatewise.errors import InputError
 DTYPES = (torch.float32, torch.float64)
 _PLAIN = (Tensor, torch.nn.Parameter)
 
-_CURE = (
-    "The equations run instead, more slowly. Cure: install a C++20 compiler, then "
-    "`pip install --no-cache-dir --force-reinstall --no-deps gatewise` (or its source's path); "
-    "with GATEWISE_REQUIRE_NATIVE=1 in the environment a compile error stops that and is shown."
+_INSTALL = (
+    "`pip install --no-cache-dir --force-reinstall --no-deps gatewise` (or its source's path)"
 )
+_SLOWER = "The equations run instead, more slowly."
 
 
 def _load() -> tuple[ModuleType | None, str]:
     """Import the compiled module: it, or the reason why there is none."""
     try:
         return import_module("gatewise._native"), ""
+    except ModuleNotFoundError as error:
+        return None, (
+            f"The native CPU kernels are not installed ({error}). {_SLOWER} Cure: install a C++20 "
+            f"compiler, then {_INSTALL}; with GATEWISE_REQUIRE_NATIVE=1 in the environment a "
+            "compile error stops that and is shown."
+        )
     except ImportError as error:
-        return None, f"The native CPU kernels are not installed ({error}). {_CURE}"
+        return None, (
+            f"The native CPU kernels cannot be loaded ({error}). {_SLOWER} Cure: upgrade "
+            f"what is too old, or compile them for what is here, {_INSTALL}."
+        )
 
 
 def _choose_isa() -> str:
