@@ -8,7 +8,6 @@
 #pragma once
 
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -18,9 +17,6 @@ namespace gatewise {
 
 // Looks torch's table up; called once, when the module is imported. Throws what Python shall raise.
 void find_tensor_functions();
-
-// Reads a tensor, or returns false for anything else.
-bool read_tensor(nanobind::handle argument, nanobind::dlpack::dltensor& to);
 
 // Whether this is a tensor of this shape, on the CPU, of double or float; if `dense`, in contiguous
 // memory.
@@ -43,64 +39,36 @@ struct StateArgument {
     Address h, c;
 };
 
+// Read what Python gave into an empty argument, or return false where it cannot be that.
+bool read(nanobind::handle given, Address& to);
+bool read(nanobind::handle given, StridedArgument& to);
+bool read(nanobind::handle given, StateArgument& to);
+
 }  // namespace gatewise
 
 namespace nanobind::detail {
+
+template <class Argument>
+struct tensor_caster {
+    NB_TYPE_CASTER(Argument, const_name("torch.Tensor | None"))
+
+    bool from_python(handle given, std::uint32_t, cleanup_list*) noexcept {
+        value = {};
+        return gatewise::read(given, value);
+    }
+};
+
+template <>
+struct type_caster<gatewise::Address> : tensor_caster<gatewise::Address> {};
+template <>
+struct type_caster<gatewise::StridedArgument> : tensor_caster<gatewise::StridedArgument> {};
+template <>
+struct type_caster<gatewise::StateArgument> : tensor_caster<gatewise::StateArgument> {};
 
 // As for std::optional: None is taken without a word at each argument.
 template <>
 struct has_arg_defaults<gatewise::Address> : std::true_type {};
 template <>
 struct has_arg_defaults<gatewise::StridedArgument> : std::true_type {};
-
-template <>
-struct type_caster<gatewise::Address> {
-    NB_TYPE_CASTER(gatewise::Address, const_name("torch.Tensor | None"))
-
-    bool from_python(handle argument, std::uint32_t, cleanup_list*) noexcept {
-        value = {};
-        if (argument.is_none()) return true;
-        dlpack::dltensor tensor;
-        if (!gatewise::read_tensor(argument, tensor)) return false;
-        value.value = reinterpret_cast<std::uintptr_t>(tensor.data) + tensor.byte_offset;
-        return true;
-    }
-};
-
-template <>
-struct type_caster<gatewise::StridedArgument> {
-    NB_TYPE_CASTER(gatewise::StridedArgument, const_name("torch.Tensor | None"))
-
-    bool from_python(handle argument, std::uint32_t, cleanup_list*) noexcept {
-        value = {};
-        if (argument.is_none()) return true;
-        dlpack::dltensor tensor;
-        if (!gatewise::read_tensor(argument, tensor) || tensor.ndim < 2) return false;
-        value = {{reinterpret_cast<std::uintptr_t>(tensor.data) + tensor.byte_offset},
-                 tensor.strides[0],
-                 tensor.strides[1]};
-        return true;
-    }
-};
-
-template <>
-struct type_caster<gatewise::StateArgument> {
-    NB_TYPE_CASTER(gatewise::StateArgument, const_name("Sequence[torch.Tensor | None]"))
-
-    bool from_python(handle argument, std::uint32_t flags, cleanup_list* cleanup) noexcept {
-        value = {};
-        if (!PyList_Check(argument.ptr()) && !PyTuple_Check(argument.ptr())) return false;
-        const Py_ssize_t count = PySequence_Fast_GET_SIZE(argument.ptr());
-        if (count > 2) return false;
-        gatewise::Address* const to[] = {&value.h, &value.c};
-        for (Py_ssize_t state = 0; state < count; ++state) {
-            make_caster<gatewise::Address> one;
-            const handle tensor = PySequence_Fast_GET_ITEM(argument.ptr(), state);
-            if (!one.from_python(tensor, flags, cleanup)) return false;
-            *to[state] = one.value;
-        }
-        return true;
-    }
-};
 
 }  // namespace nanobind::detail
